@@ -1,0 +1,188 @@
+package allocator
+
+import "fairway/broker/resource"
+
+// Dense ids: small integers that the owner (core) hands out and reuses; names are interned at the edge.
+type (
+	AgentID     uint32
+	HostID      uint32 // a host that somebody prefers or that an agent is on
+	RackID      uint32
+	RoleID      uint32 // 0 is the root
+	FrameworkID uint32
+	GroupID     uint64 // chosen by the framework, unique within it
+	OfferID     uint64 // from a counter, never reused
+)
+
+// EventKind says which fields of an Event count.
+type EventKind uint8
+
+// Events. Fields not named are ignored.
+const (
+	_ EventKind = iota
+	// AgentAdd: Agent, Host, Rack, Resources (total). AgentUpdate: Agent, Resources (new total), Rack.
+	AgentAdd
+	AgentUpdate
+	// AgentPause stops offers from an unreachable or draining agent (live offers of it are rescinded); AgentResume
+	// undoes it. AgentRemove forgets it with all that it held.
+	AgentPause
+	AgentResume
+	AgentRemove
+	// RoleSet: Role, Parent, Weight (thousandths, > 0), Guarantee and Limit (a slot of -1: none). Creates or changes.
+	RoleSet
+	// RoleRemove: Role; refused while it has children or frameworks.
+	RoleRemove
+	// FrameworkAdd: Framework, Role, Flag (true: classic offers). FrameworkRemove rescinds its offers and forgets its
+	// groups; what its tasks use stays used until TaskEnd.
+	FrameworkAdd
+	FrameworkRemove
+	// RequestSet: Framework, Request. RequestRemove: Framework, Group.
+	RequestSet
+	RequestRemove
+	// Accept: Offer, Resources (what tasks take, at most the offer's), Count (of tasks), Filter. The rest goes back.
+	Accept
+	// Decline: Offer, Filter (ns; how long this agent is not offered for this group, or to this classic framework).
+	Decline
+	// Suppress and Revive: Framework. Suppress stops all offers to it; Revive restarts them and clears its filters.
+	Suppress
+	Revive
+	// TaskStart: Agent, Framework, Resources: in use without an offer (loading state, re-registration). TaskEnd gives back.
+	TaskStart
+	TaskEnd
+	// Rescind: Offer. The owner takes an offer back.
+	Rescind
+	// Pause and Resume: no offers at all to anyone (after a failover).
+	Pause
+	Resume
+)
+
+// Event is one input. It is a fixed-size record; Request is only read during Step.
+type Event struct {
+	Kind      EventKind
+	Flag      bool
+	Agent     AgentID
+	Host      HostID
+	Rack      RackID
+	Role      RoleID
+	Parent    RoleID
+	Framework FrameworkID
+	Count     uint32
+	Weight    int64
+	Offer     OfferID
+	Group     GroupID
+	Filter    int64
+	Resources resource.Vector
+	Guarantee resource.Vector
+	Limit     resource.Vector
+	Request   *Request
+}
+
+// Request is a request group: Total outstanding tasks of one shape, with wanted counts per host and rack.
+type Request struct {
+	Group     GroupID
+	Version   uint64
+	LastOffer OfferID // newest offer the framework had seen when it stated Total
+	Shape     resource.Vector
+	Total     uint32
+	Priority  int32
+	Strict    bool
+	NodeWait  int64 // ns; < 0: none
+	RackWait  int64
+	Hosts     []HostCount
+	Racks     []RackCount
+	Excluded  []AgentID
+}
+
+// HostCount is how many of a group's tasks would like to run on a host; one task may be counted on several.
+type HostCount struct {
+	Host  HostID
+	Rack  RackID
+	Count uint32
+}
+
+// RackCount is the same for a rack.
+type RackCount struct {
+	Rack  RackID
+	Count uint32
+}
+
+// Locality of an offer relative to its request.
+type Locality uint8
+
+// Localities, nearest first; Unspecified where nothing was preferred.
+const (
+	Unspecified Locality = iota
+	Node
+	Rack
+	Any
+)
+
+// ActionKind says what an Action is.
+type ActionKind uint8
+
+// Actions.
+const (
+	_ ActionKind = iota
+	// MakeOffer: Offer, Agent, Framework, Group (0: classic), Version, Count, Resources, Locality, Host.
+	MakeOffer
+	// RescindOffer: Offer, Agent, Framework, Reason.
+	RescindOffer
+)
+
+// Action is one decision, a fixed-size record.
+type Action struct {
+	Kind      ActionKind
+	Locality  Locality
+	Reason    Reason
+	Agent     AgentID
+	Framework FrameworkID
+	Count     uint32
+	Host      HostID // the wanted host or agent's host that made it node-local
+	Offer     OfferID
+	Group     GroupID
+	Version   uint64
+	Resources resource.Vector
+}
+
+// Batch is what Ready returns; its slices are valid until the next Step.
+type Batch struct {
+	Actions []Action
+	WakeAt  int64 // when Step should be called next with no event, 0: no need
+}
+
+// Rejection is an event that was refused; it left the state as it was.
+type Rejection struct {
+	Index int // in the events of the Step
+	Err   error
+}
+
+// Reason is why an agent did not serve a request, or why an offer ended.
+type Reason uint8
+
+// Reasons.
+const (
+	ReasonNone Reason = iota
+	NotEnoughCPU
+	NotEnoughMemory
+	NotEnoughDisk
+	NotEnoughGPU
+	NotEnoughPorts
+	NotEnoughNamed
+	WaitingForNode // would fit, but the group still waits for a node-local place
+	WaitingForRack
+	StrictPlace // the group does not relax and the agent is not where it wants
+	Excluded
+	Filtered // declined not long ago
+	RoleLimit
+	FairShare // others below their fair share come first
+	AgentPaused
+	FrameworkSuppressed
+	LargerThanAny // no agent is large enough, even empty
+	OffersPaused  // recovering
+	NoAgents
+	OfferTimeout
+	OfferRescinded
+	AgentLost
+	FrameworkGone
+	HigherPriority // another group of the same framework comes first
+	NumReasons
+)

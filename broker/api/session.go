@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	v1 "fairway/broker/api/fairwayv1"
+)
+
+// Errors that sessions and calls end with, wrapped with detail. The server maps them to gRPC codes and the client back.
+var (
+	ErrUnavailable  = errors.New("unavailable, try again") // full mailbox, recovering, no leader
+	ErrDenied       = errors.New("permission denied")
+	ErrNotFound     = errors.New("not found")
+	ErrInvalid      = errors.New("invalid argument")
+	ErrExists       = errors.New("already exists")
+	ErrFenced       = errors.New("superseded by a newer session") // another registration took the place of this one
+	ErrSessionEnded = errors.New("session ended")
+)
+
+// Caller is who speaks, as the door found it: by peer credentials, by token or by certificate.
+type Caller struct {
+	User     string // OS account or token's subject
+	UID      int    // -1: unknown
+	Operator bool   // may do everything, for any user
+	JobID    string // a coordinator's token: may speak for this job only
+	Remote   string // address, for logs
+}
+
+// FrameworkSession is one framework's conversation with a broker. The first call is Register; events come in the
+// broker's order. Send never waits for the broker's disk: it fails with ErrUnavailable when the mailbox is full.
+// Kills and acknowledgements are never refused for load. Events is closed when the session has ended; Err says why then.
+// Messages belong to the receiver once sent.
+type FrameworkSession interface {
+	Send(call *v1.FrameworkCall) error
+	Events() <-chan *v1.FrameworkEvent
+	Err() error
+	Close() error
+}
+
+// AgentSession is one registration of an agent, used in the same way.
+type AgentSession interface {
+	Send(message *v1.AgentMessage) error
+	Commands() <-chan *v1.AgentCommand
+	Err() error
+	Close() error
+}
+
+// Broker is all that a broker does for others. core implements it in process and client over gRPC.
+type Broker interface {
+	OpenFramework(ctx context.Context, caller Caller) (FrameworkSession, error)
+	OpenAgent(ctx context.Context, caller Caller) (AgentSession, error)
+
+	GetCluster(ctx context.Context, caller Caller) (*v1.Cluster, error)
+	ListRoles(ctx context.Context, caller Caller) ([]*v1.Role, error)
+	SetRole(ctx context.Context, caller Caller, r *v1.SetRoleRequest) (*v1.Role, error)
+	RemoveRole(ctx context.Context, caller Caller, path string) error
+	ListAgents(ctx context.Context, caller Caller, r *v1.ListAgentsRequest) (*v1.ListAgentsResponse, error)
+	SubmitJob(ctx context.Context, caller Caller, r *v1.SubmitJobRequest) (*v1.Job, error)
+	ListJobs(ctx context.Context, caller Caller, r *v1.ListJobsRequest) (*v1.ListJobsResponse, error)
+	GetJob(ctx context.Context, caller Caller, id string) (*v1.Job, error)
+	KillJob(ctx context.Context, caller Caller, id, reason string) (*v1.Job, error)
+	// WatchJob calls each with the job now and after each change until it has ended, each fails, or ctx ends.
+	WatchJob(ctx context.Context, caller Caller, id string, each func(*v1.Job) error) error
+	WatchJobs(ctx context.Context, caller Caller, snapshot bool, each func(*v1.Job) error) error
+	ExplainJob(ctx context.Context, caller Caller, id string) (*v1.Explanation, error)
+	ListTasks(ctx context.Context, caller Caller, r *v1.ListTasksRequest) (*v1.ListTasksResponse, error)
+	GetHistory(ctx context.Context, caller Caller, sinceUnixNanos int64) (*v1.History, error)
+}
