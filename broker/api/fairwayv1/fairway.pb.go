@@ -5696,8 +5696,11 @@ type Task struct {
 	DataAddress       string                 `protobuf:"bytes,8,opt,name=data_address,json=dataAddress,proto3" json:"data_address,omitempty"`
 	LaunchedUnixNanos int64                  `protobuf:"varint,9,opt,name=launched_unix_nanos,json=launchedUnixNanos,proto3" json:"launched_unix_nanos,omitempty"`
 	Locality          Locality               `protobuf:"varint,10,opt,name=locality,proto3,enum=fairway.v1.Locality" json:"locality,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Opens the logs of this task on the agent's data server for some minutes; only for the job's user and operators.
+	Ticket        string `protobuf:"bytes,11,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	JobId         string `protobuf:"bytes,12,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -5798,6 +5801,20 @@ func (x *Task) GetLocality() Locality {
 		return x.Locality
 	}
 	return Locality_LOCALITY_UNSPECIFIED
+}
+
+func (x *Task) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *Task) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
 }
 
 type GetHistoryRequest struct {
@@ -6480,7 +6497,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\tlive_only\x18\x04 \x01(\bR\bliveOnly\"c\n" +
 	"\x11ListTasksResponse\x12&\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x10.fairway.v1.TaskR\x05tasks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x84\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb3\x03\n" +
 	"\x04Task\x12\"\n" +
 	"\x02id\x18\x01 \x01(\v2\x12.fairway.v1.TaskIDR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12+\n" +
@@ -6492,7 +6509,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\fdata_address\x18\b \x01(\tR\vdataAddress\x12.\n" +
 	"\x13launched_unix_nanos\x18\t \x01(\x03R\x11launchedUnixNanos\x120\n" +
 	"\blocality\x18\n" +
-	" \x01(\x0e2\x14.fairway.v1.LocalityR\blocality\"=\n" +
+	" \x01(\x0e2\x14.fairway.v1.LocalityR\blocality\x12\x16\n" +
+	"\x06ticket\x18\v \x01(\tR\x06ticket\x12\x15\n" +
+	"\x06job_id\x18\f \x01(\tR\x05jobId\"=\n" +
 	"\x11GetHistoryRequest\x12(\n" +
 	"\x10since_unix_nanos\x18\x01 \x01(\x03R\x0esinceUnixNanos\"<\n" +
 	"\aHistory\x121\n" +
