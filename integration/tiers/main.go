@@ -1,0 +1,105 @@
+// Command tiers runs the tiers of make test one after another, shows their output, and writes how long each took to
+// build/results/test-times.json.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// tier is one command of make test.
+type tier struct {
+	name  string
+	limit time.Duration
+	env   []string
+	argv  []string
+}
+
+// integrationPackages are tested in a tier of their own, against real engines.
+const integrationPackages = "./integration/..."
+
+func gotest(args ...string) []string {
+	return append([]string{"go", "tool", "gotestsum", "--format", "pkgname-and-test-fails", "--", "-count=1"}, args...)
+}
+
+var tiers = map[string][]tier{
+	"test": {
+		{"lint", 10 * time.Minute, nil, []string{"make", "lint"}},
+		{"unit", 15 * time.Minute, nil, gotest("-race", "-timeout=12m", "./agent/...", "./broker/...", "./adapters/...", "./frameworks/...", "./conf/...", "./cmd/...")},
+		{"integration", 12 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=11m", "-p=1", integrationPackages, "./adapters/...")},
+	},
+	"long": {
+		{"long-unit", 30 * time.Minute, []string{"FAIRWAY_LONG=1"}, gotest("-timeout=28m", "./broker/...", "./agent/...", "./frameworks/...")},
+		{"long-integration", 30 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=28m", "-p=1", integrationPackages)},
+	},
+}
+
+func main() {
+	set := "test"
+	if len(os.Args) > 1 {
+		set = os.Args[1]
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, set); err != nil {
+		fmt.Fprintln(os.Stderr, "tiers:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, set string) error {
+	list, ok := tiers[set]
+	if !ok {
+		return fmt.Errorf("no set of tiers is called %q; there are test and long", set)
+	}
+	times := map[string]float64{}
+	var failed error
+	for _, t := range list {
+		fmt.Printf("=== tier %s: %v\n", t.name, t.argv)
+		start := time.Now()
+		tctx, cancel := context.WithTimeout(ctx, t.limit)
+		c := exec.CommandContext(tctx, t.argv[0], t.argv[1:]...)
+		c.Env = append(os.Environ(), t.env...)
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }
+		c.WaitDelay = 20 * time.Second
+		err := c.Run()
+		cancel()
+		times[t.name] = time.Since(start).Round(100 * time.Millisecond).Seconds()
+		fmt.Printf("=== tier %s: %.1f s\n", t.name, times[t.name])
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("tier %s: %w", t.name, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if err := writeTimes(set, times); err != nil {
+		return err
+	}
+	return failed
+}
+
+func writeTimes(set string, times map[string]float64) error {
+	name := "test-times.json"
+	if set != "test" {
+		name = "test-times-" + set + ".json"
+	}
+	b, err := json.MarshalIndent(times, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join("build", "results", name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
