@@ -289,4 +289,3 @@ func (f *file) fix(op string, err error) error {
 	}
 	return wrap(op, f.path, err)
 }
-
