@@ -1,12 +1,15 @@
 package allocator
 
-import "fairway/broker/resource"
+import (
+	"fairway/broker/resource"
+	"fairway/broker/topology"
+)
 
 // Dense ids: small integers that the owner (core) hands out and reuses; names are interned at the edge.
 type (
 	AgentID     uint32
-	HostID      uint32 // a host that somebody prefers or that an agent is on
-	RackID      uint32
+	HostID      = topology.HostID // a host that somebody prefers or that an agent is on; 0: none
+	RackID      = topology.RackID // 0: none
 	RoleID      uint32 // 0 is the root
 	FrameworkID uint32
 	GroupID     uint64 // chosen by the framework, unique within it
@@ -40,7 +43,8 @@ const (
 	RequestRemove
 	// Accept: Offer, Resources (what tasks take, at most the offer's), Count (of tasks), Filter. The rest goes back.
 	Accept
-	// Decline: Offer, Filter (ns; how long this agent is not offered for this group, or to this classic framework).
+	// Decline: Offer, Filter (ns; how long this agent is not offered for this group, or to this classic framework; 0: the
+	// machine's default, < 0: not at all; the same in Accept, for a rest).
 	Decline
 	// Suppress and Revive: Framework. Suppress stops all offers to it; Revive restarts them and clears its filters.
 	Suppress
@@ -85,7 +89,7 @@ type Request struct {
 	Total     uint32
 	Priority  int32
 	Strict    bool
-	NodeWait  int64 // ns; < 0: none
+	NodeWait  int64 // ns; 0: the machine's default, < 0: none
 	RackWait  int64
 	Hosts     []HostCount
 	Racks     []RackCount
