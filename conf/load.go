@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"fairway/broker/resource"
 )
 
 // maxFile bounds a configuration file, in bytes.
@@ -60,7 +62,7 @@ func readBounded(path string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(b) > maxFile {
-		err = fmt.Errorf("%s is larger than %s", path, FormatBytes(maxFile))
+		err = fmt.Errorf("%s is larger than %s", path, resource.FormatBytes(maxFile))
 	}
 	return b, err
 }
@@ -286,8 +288,8 @@ func setScalar(field reflect.Value, value string) error {
 func (c *Config) validate() error {
 	seen := map[string]bool{}
 	for i, r := range c.Roles {
-		if err := CheckRolePath(r.Path); err != nil {
-			return fmt.Errorf("roles[%d].path: %w", i, err)
+		if r.Path == "" {
+			return fmt.Errorf("roles[%d].path: a role needs a path, such as analytics/reports", i)
 		}
 		if seen[r.Path] {
 			return fmt.Errorf("roles[%d].path: role %q is there twice", i, r.Path)
@@ -312,27 +314,6 @@ func (c *Config) validate() error {
 	}
 	if !slices.Contains([]string{"json", "console"}, c.Log.Format) {
 		return fmt.Errorf("log.format: %q is neither json nor console", c.Log.Format)
-	}
-	return nil
-}
-
-// CheckRolePath says what is wrong with a role's path, if anything: elements of letters, digits, '-', '_' and '.', joined by '/'.
-func CheckRolePath(path string) error {
-	if path == "" {
-		return errors.New("a role needs a path, such as analytics/reports")
-	}
-	if len(path) > 255 {
-		return errors.New("a role's path has at most 255 characters")
-	}
-	for _, part := range strings.Split(path, "/") {
-		if part == "" || part == "." || part == ".." {
-			return fmt.Errorf("role %q has an empty or dotted element; write it as analytics/reports", path)
-		}
-		for _, r := range part {
-			if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.') {
-				return fmt.Errorf("role %q: %q is not allowed; use letters, digits, '-', '_' and '.'", path, r)
-			}
-		}
 	}
 	return nil
 }

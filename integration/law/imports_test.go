@@ -28,7 +28,7 @@ var allowed = []struct {
 	{"frameworks/locality", []string{"broker/api", "frameworks/storage"}},
 	{"frameworks/mapreduce", []string{"broker/api", "frameworks/sdk", "frameworks/locality", "frameworks/storage"}},
 	{"adapters/hdfs", []string{"frameworks/storage"}},
-	{"conf", nil},
+	{"conf", []string{"broker/resource"}},
 	{"cmd", []string{""}},
 	{"integration", []string{""}},
 }
