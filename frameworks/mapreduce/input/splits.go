@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -299,10 +300,11 @@ func hosts(blocks []storage.Block, offset, length int64) []storage.Replica {
 		bytes   int64
 	}
 	var all []held
-	for _, b := range blocks {
+	first := sort.Search(len(blocks), func(i int) bool { return blocks[i].Offset+blocks[i].Length > offset })
+	for _, b := range blocks[first:] {
 		n := min(b.Offset+b.Length, offset+length) - max(b.Offset, offset)
 		if n <= 0 {
-			continue
+			break
 		}
 	replicas:
 		for _, r := range b.Replicas {
