@@ -23,6 +23,9 @@ import (
 // maxMessage bounds what one message from a peer may take, in bytes.
 const maxMessage = 16 << 20
 
+// handshakeTimeout is how long a peer may take to speak HTTP/2.
+const handshakeTimeout = 5 * time.Second
+
 // Racks learns the rack of a host that does not know its own, from whoever does: HDFS's NameNode. It answers within
 // ctx; ok false means that it does not know the host.
 type Racks interface {
@@ -68,7 +71,7 @@ func New(o Options) (*Server, error) {
 	common := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(64 << 20), grpc.MaxConcurrentStreams(10_000),
 		grpc.InitialWindowSize(1 << 20), grpc.InitialConnWindowSize(4 << 20),
-		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.ChainUnaryInterceptor(s.recoverUnary), grpc.ChainStreamInterceptor(s.recoverStream),
