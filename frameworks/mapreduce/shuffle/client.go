@@ -203,7 +203,7 @@ func (c *Client) toDisk(out spec.MapOutput, body io.Reader, folder string) (seg 
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Segment{Output: out, file: f, length: out.Length, records: out.Records, trusted: true}, nil
+	return &Segment{Output: out, file: f, length: out.Length, records: out.Records}, nil
 }
 
 // tempFile makes a file whose name is removed at once: its space goes when it is closed.

@@ -23,7 +23,6 @@ type Segment struct {
 	offset  int64
 	length  int64
 	records int64
-	trusted bool // checked already, though on disk
 }
 
 // reader returns a reader of the segment, which stays owned by the set.

@@ -25,14 +25,28 @@ type spillFile struct {
 
 func newSpills(o *Options) *spills { return &spills{o: o} }
 
+// DiskError is a failure to write or read a run on this machine's disk: not the fault of a record.
+type DiskError struct{ Err error }
+
+func (e *DiskError) Error() string { return e.Err.Error() }
+
+func (e *DiskError) Unwrap() error { return e.Err }
+
 // add writes one more spill.
 func (s *spills) add(write func(*run.Writer) error) error {
+	if err := s.addFile(write); err != nil {
+		return &DiskError{fmt.Errorf("spill: %w", err)}
+	}
+	return nil
+}
+
+func (s *spills) addFile(write func(*run.Writer) error) error {
 	f, err := os.CreateTemp(s.o.Dir, "spill-*.run")
 	if err != nil {
-		return fmt.Errorf("spill: %w", err)
+		return err
 	}
 	if err := os.Remove(f.Name()); err != nil {
-		return errors.Join(fmt.Errorf("spill: %w", err), f.Close())
+		return errors.Join(err, f.Close())
 	}
 	w := run.NewWriter(f, s.o.Partitions, s.o.Codec)
 	err = write(w)
@@ -41,7 +55,7 @@ func (s *spills) add(write func(*run.Writer) error) error {
 		ix, err = w.Close()
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("spill: %w", err), f.Close())
+		return errors.Join(err, f.Close())
 	}
 	s.files = append(s.files, spillFile{f, ix})
 	return nil

@@ -1,0 +1,33 @@
+package task
+
+import (
+	"math"
+	"strconv"
+
+	"fairway/frameworks/mapreduce/spec"
+)
+
+const (
+	defaultMemory = 512 << 20
+	// overhead is what a task needs beside its buffers: the program itself, readers, connections, the heap's slack.
+	overhead = 64 << 20
+
+	sortProperty = "mapreduce.task.io.sort.mb"
+)
+
+// budget returns the bytes that sorting (of a map) or the shuffle (of a reduce) may take of a container's memory.
+func budget(memory int64) int64 {
+	if memory <= 0 {
+		memory = defaultMemory
+	}
+	return max((memory-overhead)*3/4, 4<<20)
+}
+
+// sortBudget is the budget of a map, or what the job's mapreduce.task.io.sort.mb says if that is less.
+func sortBudget(job *spec.Job, memory int64) int64 {
+	b := budget(memory)
+	if mb, err := strconv.ParseInt(job.Conf[sortProperty], 10, 64); err == nil && mb > 0 && mb < math.MaxInt64>>20 {
+		b = min(b, mb<<20)
+	}
+	return b
+}

@@ -1,0 +1,81 @@
+package task
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"fairway/frameworks/mapreduce"
+	"fairway/frameworks/mapreduce/input"
+)
+
+// countedReader is a reader for a program, counted.
+type countedReader struct {
+	input.Reader
+	records *atomic.Int64
+}
+
+func (c *countedReader) Next() (key, value []byte, err error) {
+	key, value, err = c.Reader.Next()
+	if err == nil {
+		c.records.Add(1)
+	}
+	return key, value, err
+}
+
+// Offset is where the record at hand lies.
+func (c *countedReader) Offset() int64 {
+	if p, ok := c.Reader.(input.Positioned); ok {
+		return p.Offset()
+	}
+	return 0
+}
+
+// countedChunks is a countedReader that is also an input.ChunkReader.
+type countedChunks struct {
+	*countedReader
+	chunks input.ChunkReader
+	tera   bool
+}
+
+func (c *countedChunks) NextChunk() ([]byte, int64, error) {
+	p, offset, err := c.chunks.NextChunk()
+	if c.tera {
+		c.records.Add(int64(len(p) / input.TeraRecord))
+	} else {
+		c.records.Add(countLines(p))
+	}
+	return p, offset, err
+}
+
+// groupCounter counts records and groups that pass, and tells of progress.
+type groupCounter struct {
+	in              mapreduce.Records
+	records, groups *atomic.Int64
+	progress        func(records int64)
+	last            []byte
+	n, added, keys  int64
+}
+
+func (g *groupCounter) Next() (key, value []byte, err error) {
+	key, value, err = g.in.Next()
+	if err != nil {
+		g.flush()
+		return key, value, err
+	}
+	if g.n == 0 || !bytes.Equal(key, g.last) {
+		g.keys++
+		g.last = append(g.last[:0], key...)
+	}
+	g.n++
+	if g.n&0x3fff == 0 {
+		g.flush()
+		g.progress(g.n)
+	}
+	return key, value, nil
+}
+
+func (g *groupCounter) flush() {
+	g.records.Add(g.n - g.added)
+	g.groups.Add(g.keys)
+	g.added, g.keys = g.n, 0
+}
