@@ -244,6 +244,9 @@ func (r *textReader) begin() error {
 		}
 		if bytes.HasPrefix(r.space[r.lo:r.hi], []byte("\xef\xbb\xbf")) {
 			r.drop(3)
+			if r.src.end >= 0 {
+				r.src.end = max(r.src.end, 3) // the first line is the first split's, however short that is
+			}
 		}
 		return nil
 	}

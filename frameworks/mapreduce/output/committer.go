@@ -93,15 +93,20 @@ func (c *Committer) Setup(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !ours {
+		if ours {
+			return c.mkdir(ctx)
+		}
+		// An attempt that died before it made its claim has left its folder, and no owner.
+		begun, err := c.exists(ctx, c.base())
+		if err != nil {
+			return fmt.Errorf("output %s: %w", c.url, err)
+		}
+		if !begun {
 			return c.taken()
 		}
 	}
-	if err := c.fs.Mkdir(ctx, c.base(), 0o755); err != nil {
-		return fmt.Errorf("output %s: %w", c.url, err)
-	}
-	if found {
-		return nil
+	if err := c.mkdir(ctx); err != nil {
+		return err
 	}
 	// The claim is written aside and renamed, so that whoever finds it finds it whole.
 	claim := path.Join(c.base(), owner)
@@ -119,6 +124,13 @@ func (c *Committer) Setup(ctx context.Context) error {
 		return oerr
 	}
 	return errors.Join(c.taken(), c.fs.Remove(ctx, c.base()))
+}
+
+func (c *Committer) mkdir(ctx context.Context) error {
+	if err := c.fs.Mkdir(ctx, c.base(), 0o755); err != nil {
+		return fmt.Errorf("output %s: %w", c.url, err)
+	}
+	return nil
 }
 
 // validID keeps a job id from naming anything but one folder.
