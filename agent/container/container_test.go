@@ -326,7 +326,7 @@ func TestUser(t *testing.T) {
 // The task must see neither the supervisor's descriptors nor its session, nor be inside the supervisor's cgroups.
 func TestNothingLeaks(t *testing.T) {
 	both(t, func(t *testing.T, r *Runtime) {
-		c := start(t, r, Resources{}, "sh", "-c", "ls /proc/self/fd | grep -cE "^[0-9]$"; ls /proc/self/fd | grep -cE "^[1-9][0-9]";  ps -o sid= -p $$ | tr -d ' '; echo $$; cat /proc/self/cgroup")
+		c := start(t, r, Resources{}, "sh", "-c", "ls /proc/self/fd | grep -cE '^[0-9]$'; ls /proc/self/fd | grep -cE '^[1-9][0-9]';  ps -o sid= -p $$ | tr -d ' '; echo $$; cat /proc/self/cgroup")
 		c.end(t)
 		f := strings.Fields(c.output(t))
 		if len(f) < 4 || f[0] != "4" || f[1] != "1" || f[2] != f[3] {
