@@ -14,7 +14,9 @@ func Map(f func(ctx *Context, key, value []byte, out Emitter) error) NewMapper {
 
 type mapFunc func(ctx *Context, key, value []byte, out Emitter) error
 
-func (f mapFunc) Map(ctx *Context, key, value []byte, out Emitter) error { return f(ctx, key, value, out) }
+func (f mapFunc) Map(ctx *Context, key, value []byte, out Emitter) error {
+	return f(ctx, key, value, out)
+}
 
 // MapLines makes a Mapper of a function on a chunk of whole lines; for input formats other than text it gets one
 // value at a time.
