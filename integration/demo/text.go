@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sort"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"fairway/frameworks/storage"
+)
+
+// vocabulary makes n distinct words of 2 to 10 letters.
+func vocabulary(n int) []string {
+	r := rand.New(rand.NewPCG(7, 11))
+	seen := map[string]bool{}
+	words := make([]string, 0, n)
+	for len(words) < n {
+		b := make([]byte, 2+r.IntN(9))
+		for i := range b {
+			b[i] = byte('a' + r.IntN(26))
+		}
+		if w := string(b); !seen[w] {
+			seen[w] = true
+			words = append(words, w)
+		}
+	}
+	return words
+}
+
+// writeText writes files of text whose words follow Zipf's law, and counts the words while it does: the count that
+// the jobs' results are checked against comes from here, not from the engine.
+func writeText(ctx context.Context, fs storage.FS, folder string, files int, size int64, block int64) (map[string]int64, error) {
+	words := vocabulary(100_000)
+	counts := make([][]int64, files)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for f := range files {
+		counts[f] = make([]int64, len(words))
+		g.Go(func() error {
+			w, err := fs.Create(ctx, fmt.Sprintf("%s/part-%02d.txt", folder, f), storage.CreateOptions{BlockSize: block})
+			if err != nil {
+				return err
+			}
+			if err := fill(w, words, counts[f], size, uint64(f)); err != nil {
+				w.Close()
+				return err
+			}
+			return w.Close()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	total := make(map[string]int64, len(words))
+	for i, w := range words {
+		for f := range files {
+			if counts[f][i] > 0 {
+				total[w] += counts[f][i]
+			}
+		}
+	}
+	return total, nil
+}
+
+func fill(w io.Writer, words []string, counts []int64, size int64, seed uint64) error {
+	r := rand.New(rand.NewPCG(seed, 42))
+	z := rand.NewZipf(r, 1.1, 2, uint64(len(words)-1))
+	b := bufio.NewWriterSize(w, 1<<20)
+	var n int64
+	for n < size {
+		for i := range 12 {
+			k := z.Uint64()
+			counts[k]++
+			if i > 0 {
+				b.WriteByte(' ')
+			}
+			b.WriteString(words[k])
+			n += int64(len(words[k])) + 1
+		}
+		if err := b.WriteByte('\n'); err != nil {
+			return err
+		}
+	}
+	return b.Flush()
+}
+
+// readCounts reads "word TAB count" lines of a job's output.
+func readCounts(ctx context.Context, fs storage.FS, folder string) (map[string]int64, error) {
+	list, err := fs.List(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	got := map[string]int64{}
+	success := false
+	for _, i := range list {
+		name := i.Path[strings.LastIndexByte(i.Path, '/')+1:]
+		if name == "_SUCCESS" {
+			success = true
+		}
+		if !strings.HasPrefix(name, "part-") {
+			continue
+		}
+		if err := readPart(ctx, fs, i.Path, got); err != nil {
+			return nil, err
+		}
+	}
+	if !success {
+		return nil, fmt.Errorf("%s has no _SUCCESS", folder)
+	}
+	return got, nil
+}
+
+func readPart(ctx context.Context, fs storage.FS, path string, got map[string]int64) error {
+	f, err := fs.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(bufio.NewReaderSize(f, 1<<20))
+	for s.Scan() {
+		var n int64
+		w, count, ok := strings.Cut(s.Text(), "\t")
+		if _, err := fmt.Sscan(count, &n); !ok || err != nil {
+			return fmt.Errorf("%s: %q is no count of a word", path, s.Text())
+		}
+		if _, twice := got[w]; twice {
+			return fmt.Errorf("%s: the word %q is there twice", path, w)
+		}
+		got[w] = n
+	}
+	return s.Err()
+}
+
+// differences names a few words whose counts differ.
+func differences(want, got map[string]int64) []string {
+	var bad []string
+	for w, n := range want {
+		if got[w] != n {
+			bad = append(bad, fmt.Sprintf("%s: %d, want %d", w, got[w], n))
+		}
+	}
+	for w, n := range got {
+		if want[w] == 0 {
+			bad = append(bad, fmt.Sprintf("%s: %d, want none", w, n))
+		}
+	}
+	sort.Strings(bad)
+	return bad
+}
