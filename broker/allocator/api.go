@@ -10,7 +10,7 @@ type (
 	AgentID     uint32
 	HostID      = topology.HostID // a host that somebody prefers or that an agent is on; 0: none
 	RackID      = topology.RackID // 0: none
-	RoleID      uint32 // 0 is the root
+	RoleID      uint32            // 0 is the root
 	FrameworkID uint32
 	GroupID     uint64 // chosen by the framework, unique within it
 	OfferID     uint64 // from a counter, never reused

@@ -1,76 +1,140 @@
 package allocator
 
 import (
-	"errors"
+	"math"
 
 	"fairway/broker/resource"
 )
 
-var errStub = errors.New("allocator: being built")
+// shortages is the number of reasons that name a kind of resource, from NotEnoughCPU on.
+const shortages = 6
 
 // Machine is the allocator. It is not safe for concurrent use.
-type Machine struct{}
+type Machine struct {
+	config Config
+	now    int64
+	pass   uint64 // counts Steps
+	halted bool   // Pause
+
+	// The tree of shares. nodes[0] is the root.
+	nodes        []node
+	freeNodes    []int32
+	roles        []int32 // RoleID -> node, or none
+	fws          []framework
+	total        resource.Vector
+	totalChanged bool
+	scales       [resource.Slots]scale
+	shared       []int // slots that count for shares: the cluster has some
+	regained     []int32
+
+	// Agents, and which classes of shapes fit where.
+	agents    []agent
+	live      int
+	fit       []uint64 // per agent, exact
+	published []uint64 // per agent, as in the bitmaps
+	fitting   [64]bitmap
+	anyFit    uint64
+	slotAgent []AgentID
+	slotUsed  []uint64
+	freeWords []uint32
+	hostAgent []int32   // HostID -> first agent there, or none
+	hostWants [][]entry // HostID -> who would like to run there
+	racks     []rack
+	cursor    [64]uint32 // where the next search for any agent begins
+	dirty     []AgentID
+
+	classes  classes
+	shortage [64][shortages]uint32 // refusals by class
+	passedBy [64]uint32            // by class: others were due first
+
+	groups     []group
+	freeGroups []int32
+	groupSeq   uint64
+	fresh      []int32 // groups to look at
+	parked     []int32 // groups kept out of the tree for a moment
+
+	offers     []offer
+	freeOffers []int32
+	offerIDs   table
+	nextOffer  OfferID
+	oldest     int32
+	newest     int32
+
+	timers      []timer
+	timerSeq    uint64
+	filters     []filter
+	freeFilters []int32
+	filterIDs   table
+
+	reserved []int32 // agents that are kept for a group
+	starving int64   // when to look again for a starving group
+
+	actions    []Action
+	rejections []Rejection
+}
 
 // New makes an empty machine: no agents, the root role only.
-func New(c Config) *Machine { return &Machine{} }
+func New(c Config) *Machine {
+	setDefault(&c.OfferTimeout, 30e9)
+	setDefault(&c.NodeWait, 3e9)
+	setDefault(&c.RackWait, 1e9)
+	setDefault(&c.Filter, 5e9)
+	setDefault(&c.StarveAfter, 10e9)
+	if c.MaxReserved == 0 {
+		c.MaxReserved = 4
+	}
+	if c.FirstOffer == 0 {
+		c.FirstOffer = 1
+	}
+	if c.MinOffer.IsZero() {
+		c.MinOffer[resource.CPU], c.MinOffer[resource.Memory] = 10, 32<<20
+	}
+	m := &Machine{config: c, nextOffer: c.FirstOffer, oldest: none, newest: none}
+	m.classes.byShape = map[resource.Vector]uint8{}
+	m.classes.minOffer = c.MinOffer
+	m.newNode(none, true, 0)
+	m.roles = []int32{0}
+	return m
+}
 
-// Step applies events at a time (ns, of the machine's clock, never going back) and decides. A refused event leaves the
-// state as it was; the others count. The decisions are in Ready.
-func (m *Machine) Step(now int64, events []Event) []Rejection { return nil }
+func setDefault(v *int64, d int64) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// Step applies events at a time (ns, of the machine's clock, never going back; an earlier time counts as the last) and
+// decides. A refused event leaves the state as it was; the others count. The decisions are in Ready. The rejections are
+// valid until the next Step.
+func (m *Machine) Step(now int64, events []Event) []Rejection {
+	m.now = max(m.now, now)
+	m.pass++
+	m.actions = m.actions[:0]
+	m.rejections = m.rejections[:0]
+	m.expire()
+	m.fire()
+	for i := range events {
+		if err := m.apply(&events[i]); err != nil {
+			m.rejections = append(m.rejections, Rejection{i, err})
+		}
+	}
+	if m.totalChanged {
+		m.rescale()
+	}
+	if !m.halted {
+		m.allocate()
+	}
+	return m.rejections
+}
 
 // Ready is what the last Step decided.
-func (m *Machine) Ready() Batch { return Batch{} }
-
-// Check verifies every invariant from scratch; an error is a bug of this package.
-func (m *Machine) Check() error { return errStub }
-
-// Share is what a role and all below it hold and want.
-type Share struct {
-	Used       resource.Vector
-	Offered    resource.Vector
-	Dominant   float64 // largest share of the cluster, 0 to 1; used and offered
-	FairShare  float64 // of the cluster, by weight among the roles that hold or want something
-	Waiting    uint64  // outstanding count of all requests
-	Groups     int     // with something outstanding
-	Frameworks int
-}
-
-// RoleShare says what a role holds and wants. ok is false for a role that is not there.
-func (m *Machine) RoleShare(role RoleID) (s Share, ok bool) { return Share{}, false }
-
-// Shares calls each with every role, parents first.
-func (m *Machine) Shares(each func(RoleID, Share)) {}
-
-// FrameworkShare says what a framework holds and wants.
-func (m *Machine) FrameworkShare(framework FrameworkID) (s Share, ok bool) { return Share{}, false }
-
-// AgentShare says what an agent has.
-func (m *Machine) AgentShare(agent AgentID) (total, used, offered resource.Vector, ok bool) {
-	return total, used, offered, false
-}
-
-// Outstanding is how many tasks of a group still wait for an offer.
-func (m *Machine) Outstanding(framework FrameworkID, group GroupID) (n uint32, ok bool) { return 0, false }
-
-// Groups calls each with every group of a framework, in order of id.
-func (m *Machine) Groups(framework FrameworkID, each func(GroupID)) {}
-
-// Explanation says why a group waits.
-type Explanation struct {
-	Shape       resource.Vector
-	Outstanding uint32
-	Agents      int                // that were looked at
-	Now         [NumReasons]int    // agents that cannot serve it now, by the reason that comes first
-	CanServe    int                // agents that could serve it now
-	Refused     [NumReasons]uint64 // refusals since the group came
-	Unblock     Reason             // the reason whose end would help most; ReasonNone if it does not wait
-	Waited      int64              // ns since it has waited for anything
-	Role        RoleID
-	LimitedBy   RoleID // the role whose limit is in the way, if Now[RoleLimit] > 0
-	Reserved    bool   // an agent is kept for it
-}
-
-// Explain says, by reason, how many agents cannot serve a group now and what would unblock it. It reads all agents.
-func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, ok bool) {
-	return Explanation{}, false
+func (m *Machine) Ready() Batch {
+	wake := min(m.offerDeadline(), m.starveDeadline())
+	if len(m.timers) > 0 {
+		wake = min(wake, m.timers[0].at)
+	}
+	if wake == math.MaxInt64 {
+		wake = 0
+	}
+	return Batch{Actions: m.actions, WakeAt: wake}
 }

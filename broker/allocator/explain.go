@@ -1,0 +1,125 @@
+package allocator
+
+import "fairway/broker/resource"
+
+// Explanation says why a group waits.
+type Explanation struct {
+	Shape       resource.Vector
+	Outstanding uint32
+	Agents      int                // that were looked at
+	CanServe    int                // of them that could serve it now
+	Now         [NumReasons]int    // agents that cannot serve it now, by the reason that comes first
+	Refused     [NumReasons]uint64 // refusals since the group began to wait
+	Unblock     Reason             // the reason whose end would help most; ReasonNone if it does not wait
+	Waited      int64              // ns since it began to wait
+	Role        RoleID
+	LimitedBy   RoleID // the role whose limit is in the way, if Now[RoleLimit] > 0
+	Reserved    bool   // an agent is kept for it
+}
+
+// Explain says, by reason, how many agents cannot serve a group now and what would unblock it. It reads all agents.
+func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, ok bool) {
+	at := m.find(framework, group)
+	if at < 0 {
+		return Explanation{}, false
+	}
+	g := &m.groups[at]
+	fw := &m.fws[g.fw]
+	e = Explanation{Shape: g.shape, Outstanding: uint32(max(g.left, 0)), Role: fw.role, Reserved: g.kept >= 0}
+	for i, n := range g.refused {
+		e.Refused[i] = uint64(n)
+	}
+	if g.since >= 0 {
+		e.Waited = m.now - g.since
+		for i := range g.base {
+			e.Refused[int(NotEnoughCPU)+i] += uint64(m.shortage[g.class][i] - g.base[i])
+		}
+		e.Refused[FairShare] += uint64(m.passedBy[g.class] - g.passed)
+	}
+	allowed, by := m.allowed(g)
+	if !allowed {
+		e.LimitedBy = RoleID(m.nodes[by].id)
+	}
+	larger := true
+	for id := range m.agents {
+		a := &m.agents[id]
+		if !a.live {
+			continue
+		}
+		e.Agents++
+		larger = larger && !g.shape.Fits(a.total)
+		why := m.whyNot(at, AgentID(id))
+		if why == ReasonNone && !allowed {
+			why = RoleLimit
+		}
+		if why == ReasonNone {
+			e.CanServe++
+		} else {
+			e.Now[why]++
+		}
+	}
+	e.Unblock = m.unblock(g, &e, larger, allowed)
+	return e, true
+}
+
+// whyNot is the first reason why an agent does not serve one more task of a group now.
+func (m *Machine) whyNot(at int32, id AgentID) Reason {
+	g := &m.groups[at]
+	a := &m.agents[id]
+	switch {
+	case m.halted:
+		return OffersPaused
+	case m.fws[g.fw].suppressed:
+		return FrameworkSuppressed
+	case a.paused:
+		return AgentPaused
+	}
+	for _, x := range g.excluded {
+		if x == id {
+			return Excluded
+		}
+	}
+	loc := m.locality(g, a)
+	if g.strict && loc > Rack {
+		return StrictPlace
+	}
+	if why := lacking(&g.shape, &a.free); why != ReasonNone {
+		return why
+	}
+	switch {
+	case m.filtered(at, id):
+		return Filtered
+	case loc > g.reach() && g.level == atNode:
+		return WaitingForNode
+	case loc > g.reach():
+		return WaitingForRack
+	case a.kept >= 0 && a.kept != at:
+		return FairShare
+	}
+	return ReasonNone
+}
+
+// unblock picks what would help most.
+func (m *Machine) unblock(g *group, e *Explanation, larger, allowed bool) Reason {
+	switch {
+	case g.left <= 0:
+		return ReasonNone
+	case e.Agents == 0:
+		return NoAgents
+	case m.halted:
+		return OffersPaused
+	case m.fws[g.fw].suppressed:
+		return FrameworkSuppressed
+	case larger:
+		return LargerThanAny
+	case !allowed:
+		return RoleLimit
+	}
+	best := ReasonNone
+	for why := ReasonNone + 1; why < NumReasons; why++ {
+		if n := e.Now[why]; n > 0 && (best == ReasonNone || n > e.Now[best]) {
+			best = why
+		}
+	}
+	return best
+}

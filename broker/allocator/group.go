@@ -1,0 +1,337 @@
+package allocator
+
+import (
+	"slices"
+
+	"fairway/broker/resource"
+)
+
+// level is how far from its wanted places a group may go by now.
+type level uint8
+
+const (
+	atNode level = iota
+	atRack
+	atAny
+)
+
+// groupRef names a group so that a reference that outlives it is noticed.
+type groupRef struct {
+	at  int32
+	gen uint32
+}
+
+// want is a wanted host; left is how many of the group's tasks would still like to run there.
+type want struct {
+	host   HostID
+	rack   RackID
+	left   int32
+	listed bool // in the host's list
+}
+
+type rackWant struct {
+	rack RackID
+	left int32
+}
+
+// given is an offer made for a group since the framework last stated its totals: what a crossing update must count.
+type given struct {
+	offer OfferID
+	count int32
+	host  HostID // 0 unless node-local
+	rack  RackID
+}
+
+// group is a request group. It is looked for in three places: in its framework's queue (and so in the tree) while any
+// agent will do or it has yet to be looked at, in the lists of its wanted hosts, and in the lists of its wanted racks.
+type group struct {
+	live    bool
+	queued  bool // in its framework's queue
+	limited bool // in a role's limitHits
+	settled bool // waits in the lists of hosts and racks only
+	fresh   bool // in Machine.fresh
+	search  bool // its wanted places are worth a look: something changed
+	strict  bool
+	class   uint8
+	level   level
+	gen     uint32
+	fw      int32
+	prio    int32
+	qpos    int32 // in the queue's heap
+	timer   int32 // position in the heap of timers, or none
+	kept    int32 // agent reserved for it, or none
+	left    int64 // outstanding; negative when more was offered than is now wanted
+	seq     uint64
+	id      GroupID
+	version uint64
+
+	nodeWait, rackWait int64
+	deadline           int64 // of the wait at this level; 0: it has not begun
+	since              int64 // when it began to wait
+	blocked            int64 // since when it is due first and finds no room; 0: it is not
+
+	shape    resource.Vector
+	hosts    []want
+	racks    []rackWant
+	excluded []AgentID
+	history  []given
+	listed   []RackID // racks in whose lists it is
+	filters  int32    // first filter, or none
+	open     int32    // live offers
+	cursor   int32    // the host after the one that was tried last
+
+	refused [NumReasons]uint32
+	passed  uint32            // passedBy of its class when it came
+	base    [shortages]uint32 // of its class's shortages when it came
+}
+
+// queue holds a framework's waiting groups of one priority and class, oldest first.
+type queue struct {
+	prio  int32
+	class uint8
+	heap  []queued
+}
+
+type queued struct {
+	seq uint64
+	g   int32
+}
+
+// framework is a leaf of the tree.
+type framework struct {
+	live       bool
+	gone       bool // removed, but its tasks still hold something
+	classic    bool
+	suppressed bool
+	node       int32
+	role       RoleID
+	groups     table // GroupID -> index in Machine.groups
+	queues     []queue
+	mask       uint64 // classes of queues that are not empty
+	offered    resource.Vector
+	waiting    int64 // outstanding of all groups
+	filters    int32
+	offers     int32 // live offers
+}
+
+// entry is a group in the list of a host or rack.
+type entry struct {
+	g     int32
+	want  int32 // index in the group's hosts; none in a rack's list
+	class uint8
+}
+
+func (m *Machine) newGroup() int32 {
+	if k := len(m.freeGroups); k > 0 {
+		at := m.freeGroups[k-1]
+		m.freeGroups = m.freeGroups[:k-1]
+		return at
+	}
+	m.groups = append(m.groups, group{})
+	return int32(len(m.groups) - 1)
+}
+
+func (m *Machine) forget(at int32) {
+	g := &m.groups[at]
+	m.unindex(at)
+	m.clearFilters(&g.filters)
+	m.fws[g.fw].waiting -= max(g.left, 0)
+	m.fws[g.fw].groups.del(uint64(g.id))
+	m.classes.release(g.class)
+	*g = group{
+		gen: g.gen + 1, hosts: g.hosts[:0], racks: g.racks[:0], excluded: g.excluded[:0], history: g.history[:0],
+		listed: g.listed[:0], fresh: g.fresh,
+	}
+	m.freeGroups = append(m.freeGroups, at)
+}
+
+// setLeft changes what is outstanding and keeps the framework's sum.
+func (m *Machine) setLeft(g *group, left int64) {
+	m.fws[g.fw].waiting += max(left, 0) - max(g.left, 0)
+	g.left = left
+}
+
+// consider puts a group that wants something where the next pass will look at it.
+func (m *Machine) consider(at int32) {
+	g := &m.groups[at]
+	if g.left <= 0 {
+		m.unindex(at)
+		return
+	}
+	if g.since < 0 {
+		g.since, g.passed = m.now, m.passedBy[g.class]
+		for i := range g.base {
+			g.base[i] = m.shortage[g.class][i]
+		}
+	}
+	m.stopTimer(at)
+	m.unlistRacks(at)
+	g.settled, g.search = false, true
+	m.enqueue(at)
+	if !g.fresh {
+		g.fresh = true
+		m.fresh = append(m.fresh, at)
+	}
+}
+
+// settle takes a group that was looked at out of the tree: from now on it is found by its hosts and racks only.
+func (m *Machine) settle(at int32) {
+	g := &m.groups[at]
+	m.dequeue(at)
+	g.settled = true
+	m.listHosts(at)
+	if g.level == atRack || g.strict {
+		m.listRacks(at)
+	}
+}
+
+// unindex takes a group that wants nothing more out of everything.
+func (m *Machine) unindex(at int32) {
+	g := &m.groups[at]
+	m.dequeue(at)
+	m.stopTimer(at)
+	m.unlistRacks(at)
+	for i := range g.hosts {
+		m.unlistHost(at, &g.hosts[i])
+	}
+	m.unreserve(at)
+	g.settled, g.since, g.blocked, g.deadline = false, -1, 0, 0
+}
+
+func (m *Machine) enqueue(at int32) {
+	g := &m.groups[at]
+	if g.queued {
+		return
+	}
+	g.queued = true
+	fw := &m.fws[g.fw]
+	q := fw.queue(g.prio, g.class)
+	if q == nil {
+		i, _ := slices.BinarySearchFunc(fw.queues, g, func(q queue, g *group) int {
+			if q.prio != g.prio {
+				return int(min(max(int64(g.prio)-int64(q.prio), -1), 1))
+			}
+			return int(q.class) - int(g.class)
+		})
+		fw.queues = slices.Insert(fw.queues, i, queue{prio: g.prio, class: g.class})
+		q = &fw.queues[i]
+	}
+	q.heap = append(q.heap, queued{g.seq, at})
+	m.queueUp(q.heap, len(q.heap)-1)
+	if bit := uint64(1) << g.class; fw.mask&bit == 0 {
+		fw.mask |= bit
+		m.showDemand(fw)
+	}
+}
+
+func (m *Machine) dequeue(at int32) {
+	g := &m.groups[at]
+	if !g.queued {
+		return
+	}
+	g.queued = false
+	fw := &m.fws[g.fw]
+	q := fw.queue(g.prio, g.class)
+	last := len(q.heap) - 1
+	i := int(g.qpos)
+	q.heap[i] = q.heap[last]
+	q.heap = q.heap[:last]
+	if i < last {
+		m.groups[q.heap[i].g].qpos = int32(i)
+		m.queueDown(q.heap, i)
+		m.queueUp(q.heap, i)
+	}
+	if last > 0 {
+		return
+	}
+	if len(fw.queues) > 8 {
+		i := int(slices.IndexFunc(fw.queues, func(o queue) bool { return o.prio == g.prio && o.class == g.class }))
+		fw.queues = slices.Delete(fw.queues, i, i+1)
+	}
+	var mask uint64
+	for i := range fw.queues {
+		if len(fw.queues[i].heap) > 0 {
+			mask |= 1 << fw.queues[i].class
+		}
+	}
+	if mask != fw.mask {
+		fw.mask = mask
+		m.showDemand(fw)
+	}
+}
+
+// showDemand tells the tree what a framework waits for.
+func (m *Machine) showDemand(fw *framework) {
+	eff := fw.mask
+	if fw.classic {
+		eff |= classicBit
+	}
+	if fw.suppressed || !fw.live {
+		eff = 0
+	}
+	m.setEff(fw.node, eff)
+}
+
+func (fw *framework) queue(prio int32, class uint8) *queue {
+	for i := range fw.queues {
+		if q := &fw.queues[i]; q.prio == prio && q.class == class {
+			return q
+		}
+	}
+	return nil
+}
+
+// first is the framework's group that comes first among the classes in fit: highest priority, then oldest; none for a
+// classic framework.
+func (fw *framework) first(fit uint64) int32 {
+	best, seq, prio := none, uint64(0), int32(0)
+	for i := range fw.queues {
+		q := &fw.queues[i]
+		if fit>>q.class&1 == 0 || len(q.heap) == 0 {
+			continue
+		}
+		if best >= 0 && q.prio != prio {
+			break
+		}
+		if h := q.heap[0]; best < 0 || h.seq < seq {
+			best, seq, prio = h.g, h.seq, q.prio
+		}
+	}
+	return best
+}
+
+func (m *Machine) queueUp(h []queued, i int) {
+	e := h[i]
+	for i > 0 {
+		p := (i - 1) / 2
+		if h[p].seq <= e.seq {
+			break
+		}
+		h[i] = h[p]
+		m.groups[h[i].g].qpos = int32(i)
+		i = p
+	}
+	h[i] = e
+	m.groups[e.g].qpos = int32(i)
+}
+
+func (m *Machine) queueDown(h []queued, i int) {
+	e := h[i]
+	for {
+		c := 2*i + 1
+		if c >= len(h) {
+			break
+		}
+		if c+1 < len(h) && h[c+1].seq < h[c].seq {
+			c++
+		}
+		if h[c].seq >= e.seq {
+			break
+		}
+		h[i] = h[c]
+		m.groups[h[i].g].qpos = int32(i)
+		i = c
+	}
+	h[i] = e
+	m.groups[e.g].qpos = int32(i)
+}
