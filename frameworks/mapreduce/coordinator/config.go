@@ -69,7 +69,7 @@ type Result struct {
 type Tuning struct {
 	MaxAttempts  int           // of one task that may fail; 4 (or the job's)
 	TaskTimeout  time.Duration // without progress; 10 min (or the job's)
-	SlowStart    float64       // share of maps done before reduces are asked for, unless all maps run already; 0.05
+	SlowStart    float64       // share of maps done before reduces are asked for (mapreduce.job.reduce.slowstart.completedmaps); 0
 	Preempt      time.Duration // maps that wait so long while reduces wait for them take a reduce's place; 3 s
 	Relax        time.Duration // how long a repeated attempt avoids agents where the task failed; 3 s
 	MinStraggler time.Duration // an attempt younger than this is never copied; 10 s
