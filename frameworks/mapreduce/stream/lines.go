@@ -1,0 +1,183 @@
+package stream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"fairway/frameworks/mapreduce"
+	"fairway/frameworks/mapreduce/input"
+)
+
+const (
+	writeSize = 64 << 10  // to the program at once: a pipe holds no more
+	readSize  = 256 << 10 // from the program at once
+	maxLine   = 64 << 20  // of a program's output
+)
+
+// mapFeed gives a mapper lines, or lines made of keys and values.
+func mapFeed(ctx *mapreduce.Context, in mapreduce.Records) feed {
+	conf := ctx.Job.Conf
+	text := ctx.Job.InputFormat == "" || ctx.Job.InputFormat == input.Text
+	ignoreKey := property(conf, ignoreKeyProperty, strconv.FormatBool(text)) == "true"
+	chunks, ok := in.(input.ChunkReader)
+	if ok && text && ignoreKey {
+		return chunkFeed(chunks)
+	}
+	if ignoreKey {
+		return recordFeed(valuesOnly{in}, "")
+	}
+	return recordFeed(in, property(conf, mapInputSeparator, "\t"))
+}
+
+// chunkFeed passes whole chunks on as they are.
+func chunkFeed(in input.ChunkReader) feed {
+	return func(w io.Writer, moved func()) error {
+		for {
+			lines, _, err := in.NextChunk()
+			if err == io.EOF {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if len(lines) > 0 && lines[len(lines)-1] != '\n' {
+				lines = append(lines, '\n')
+			}
+			if _, err := w.Write(lines); err != nil {
+				return err
+			}
+			moved()
+		}
+	}
+}
+
+// valuesOnly hides keys.
+type valuesOnly struct{ mapreduce.Records }
+
+func (v valuesOnly) Next() (key, value []byte, err error) {
+	_, value, err = v.Records.Next()
+	return value, nil, err
+}
+
+// recordFeed makes a line of each record: key, separator, value; without a value the key alone.
+func recordFeed(in mapreduce.Records, separator string) feed {
+	return func(w io.Writer, moved func()) error {
+		buf := make([]byte, 0, writeSize+4096)
+		for {
+			key, value, err := in.Next()
+			if err != nil {
+				if err == io.EOF {
+					err = nil
+				}
+				if _, werr := w.Write(buf); err == nil {
+					err = werr
+				}
+				moved()
+				return err
+			}
+			buf = append(buf, key...)
+			if value != nil {
+				buf = append(append(buf, separator...), value...)
+			}
+			buf = append(buf, '\n')
+			if len(buf) >= writeSize {
+				if _, err := w.Write(buf); err != nil {
+					return err
+				}
+				buf = buf[:0]
+				moved()
+			}
+		}
+	}
+}
+
+// cutter cuts the lines that a program writes into keys and values: the key ends at the separator after its last field;
+// a line with fewer separators is all key, with an empty value.
+type cutter struct {
+	separator []byte
+	fields    int
+}
+
+func newCutter(conf map[string]string, separator, fields string) (*cutter, error) {
+	c := &cutter{separator: []byte(property(conf, separator, "\t")), fields: 1}
+	if len(c.separator) == 0 {
+		return nil, fmt.Errorf("property %s is empty: it must be at least one byte", separator)
+	}
+	if s := conf[fields]; s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("property %s=%q: must be a number of fields from 1", fields, s)
+		}
+		c.fields = n
+	}
+	return c, nil
+}
+
+// cut returns key and value of a line.
+func (c *cutter) cut(line []byte) (key, value []byte) {
+	end, at := -1, 0
+	for range c.fields {
+		i := c.index(line[at:])
+		if i < 0 {
+			return line, line[len(line):]
+		}
+		end = at + i
+		at = end + len(c.separator)
+	}
+	return line[:end], line[at:]
+}
+
+func (c *cutter) index(p []byte) int {
+	if len(c.separator) == 1 {
+		return bytes.IndexByte(p, c.separator[0])
+	}
+	return bytes.Index(p, c.separator)
+}
+
+// drain emits the lines of a program. A \r before the \n is dropped, as Hadoop's LineReader does.
+func (c *cutter) drain(out mapreduce.Emitter) drain {
+	return func(r io.Reader) error {
+		buf := make([]byte, readSize)
+		lo, hi := 0, 0
+		for {
+			n, err := r.Read(buf[hi:])
+			hi += n
+			for {
+				i := bytes.IndexByte(buf[lo:hi], '\n')
+				if i < 0 {
+					break
+				}
+				line := buf[lo : lo+i]
+				lo += i + 1
+				if i > 0 && line[i-1] == '\r' {
+					line = line[:i-1]
+				}
+				if err := out.Emit(c.cut(line)); err != nil {
+					return err
+				}
+			}
+			if err != nil {
+				if !errors.Is(err, io.EOF) { // the deadline after a kill: the program's end will tell
+					return nil
+				}
+				if lo < hi {
+					return out.Emit(c.cut(bytes.TrimSuffix(buf[lo:hi], []byte{'\r'})))
+				}
+				return nil
+			}
+			if lo > 0 {
+				hi = copy(buf, buf[lo:hi])
+				lo = 0
+			}
+			if hi == len(buf) {
+				if hi >= maxLine {
+					return outputError{fmt.Errorf("a line of more than %d bytes", maxLine)}
+				}
+				buf = append(buf, make([]byte, len(buf))...)
+			}
+		}
+	}
+}
