@@ -33,50 +33,49 @@ const (
 	highs = 0x8080808080808080
 )
 
-// lowBytes sets the high bit of each byte of w that is at most 0x20. It may also set that of a byte after such a one
-// that is just above, so a caller checks what it finds; the lowest one set is right, up to which bytes are control
-// bytes at most.
+// lowBytes returns a bit for each of the eight bytes of w (bit 0 is the lowest) that is at most 0x20.
 func lowBytes(w uint64) uint64 {
-	return (w - ones*0x21) & ^w & highs
+	above := w&^highs + ones*(0x7f-0x20) // the high bit of a byte: its low seven bits are above 0x20
+	return ^(above | w) & highs >> 7 * 0x0102040810204080 >> 56
 }
 
-// words calls emit for each word of text: eight bytes at a time as long as there are eight.
+// words calls emit for each word of text. It looks for separators in 64 bytes at a time, so that the length of the
+// words, which no processor can predict, costs no branch of its own.
 func words(_ *mapreduce.Context, text []byte, out mapreduce.Emitter) error {
-	i, n := 0, len(text)
-	for {
-		// The start of the next word.
-		for i < n && isSeparator(text[i]) {
-			i++
+	start, base := 0, 0
+	for ; base+64 <= len(text); base += 64 {
+		b := text[base : base+64 : base+64]
+		m := lowBytes(binary.LittleEndian.Uint64(b)) |
+			lowBytes(binary.LittleEndian.Uint64(b[8:]))<<8 |
+			lowBytes(binary.LittleEndian.Uint64(b[16:]))<<16 |
+			lowBytes(binary.LittleEndian.Uint64(b[24:]))<<24 |
+			lowBytes(binary.LittleEndian.Uint64(b[32:]))<<32 |
+			lowBytes(binary.LittleEndian.Uint64(b[40:]))<<40 |
+			lowBytes(binary.LittleEndian.Uint64(b[48:]))<<48 |
+			lowBytes(binary.LittleEndian.Uint64(b[56:]))<<56
+		for ; m != 0; m &= m - 1 {
+			i := base + bits.TrailingZeros64(m)
+			if !isSeparator(text[i]) {
+				continue // another control byte
+			}
+			if i > start {
+				if err := out.EmitInt(text[start:i], 1); err != nil {
+					return err
+				}
+			}
+			start = i + 1
 		}
-		if i == n {
-			return nil
-		}
-		start := i
-		i = wordEnd(text, i)
-		if err := out.EmitInt(text[start:i], 1); err != nil {
-			return err
-		}
-		i++
 	}
-}
-
-// wordEnd returns the place of the first separator from i on, or the end of text.
-func wordEnd(text []byte, i int) int {
-	n := len(text)
-	for i+8 <= n {
-		m := lowBytes(binary.LittleEndian.Uint64(text[i:]))
-		if m == 0 {
-			i += 8
+	for i := base; i <= len(text); i++ {
+		if i < len(text) && !isSeparator(text[i]) {
 			continue
 		}
-		i += bits.TrailingZeros64(m) >> 3
-		if isSeparator(text[i]) {
-			return i
+		if i > start {
+			if err := out.EmitInt(text[start:i], 1); err != nil {
+				return err
+			}
 		}
-		i++
+		start = i + 1
 	}
-	for i < n && !isSeparator(text[i]) {
-		i++
-	}
-	return i
+	return nil
 }
