@@ -141,19 +141,21 @@ func (c *cutter) index(p []byte) int {
 func (c *cutter) drain(out mapreduce.Emitter) drain {
 	return func(r io.Reader) error {
 		buf := make([]byte, readSize)
-		lo, hi := 0, 0
+		lo, hi := 0, 0 // the unread bytes
+		seen := 0      // up to here there is no line end
 		for {
 			n, err := r.Read(buf[hi:])
 			hi += n
 			for {
-				i := bytes.IndexByte(buf[lo:hi], '\n')
+				i := bytes.IndexByte(buf[seen:hi], '\n')
 				if i < 0 {
 					break
 				}
-				line := buf[lo : lo+i]
-				lo += i + 1
-				if i > 0 && line[i-1] == '\r' {
-					line = line[:i-1]
+				line := buf[lo : seen+i]
+				seen += i + 1
+				lo = seen
+				if n := len(line); n > 0 && line[n-1] == '\r' {
+					line = line[:n-1]
 				}
 				if err := out.Emit(c.cut(line)); err != nil {
 					return err
@@ -172,6 +174,7 @@ func (c *cutter) drain(out mapreduce.Emitter) drain {
 				hi = copy(buf, buf[lo:hi])
 				lo = 0
 			}
+			seen = hi
 			if hi == len(buf) {
 				if hi >= maxLine {
 					return outputError{fmt.Errorf("a line of more than %d bytes", maxLine)}

@@ -40,7 +40,7 @@ const (
 
 const (
 	defaultTimeout = 10 * time.Minute
-	killGrace      = 5 * time.Second // for output pipes that a program's own children hold open after it was killed
+	killGrace      = 500 * time.Millisecond // for output pipes that a program's own children hold open after it was killed
 )
 
 // Programs runs stages that are programs. The zero value is ready. It is safe for concurrent use.

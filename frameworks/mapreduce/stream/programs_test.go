@@ -444,9 +444,14 @@ func FuzzReporter(f *testing.F) {
 func BenchmarkCat(b *testing.B) {
 	content := strings.Repeat("some words in a line of text, about as long as lines are in books\n", 32<<20/66)
 	b.SetBytes(int64(len(content)))
+	t, _ := setUp(b, content)
+	t.quiet = true
+	name := strings.TrimPrefix(t.cx.Split.URL, "file://")
 	for b.Loop() {
-		t, in := setUp(b, content)
-		t.quiet = true
+		in, err := input.Open(context.Background(), input.Text, local.New(), name, *t.cx.Split, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
 		if err := t.mapWith(in, "cat"); err != nil {
 			b.Fatal(err)
 		}
