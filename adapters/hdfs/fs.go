@@ -9,6 +9,7 @@ import (
 	"math"
 	"path"
 	"sort"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -204,6 +205,10 @@ func (f *fileSystem) Rename(ctx context.Context, from, to string) error {
 	}
 	request := &wire.Rename2Request{Src: &from, Dst: &to, OverwriteDest: proto.Bool(false)}
 	err = f.nn.call(ctx, "rename2", request, &wire.Rename2Response{})
+	var remote *remoteError
+	if errors.As(err, &remote) && strings.Contains(remote.message, "must both be") { // a file onto a folder, or the reverse
+		err = &kinded{remote.message, fs.ErrExist}
+	}
 	if err = f.pathError("rename", from, err); errors.Is(err, fs.ErrExist) {
 		var pe *fs.PathError
 		errors.As(err, &pe)
