@@ -41,7 +41,8 @@ func Key(id *v1.TaskID) string { return fmt.Sprintf("%s/%d", id.GetFramework(), 
 // Job is the record of one job that has a folder here.
 type Job struct {
 	Secret []byte
-	UID    int // owner of the folder
+	UID    int  // owner of the folder
+	Ended  bool // the folder goes when none of its tasks runs
 }
 
 const version = 1

@@ -31,6 +31,8 @@ type hierarchy interface {
 	create(id string, r Resources, spec *supervisor.Spec) error
 	// remove kills what is left in the cgroups and removes them.
 	remove(spec *supervisor.Spec) error
+	// usage is what all containers use now: bytes, and nanoseconds of cpu since the place was made.
+	usage() (memory, cpu int64, ok bool)
 	// clear removes the place itself if it holds no container.
 	clear()
 }
@@ -326,4 +328,44 @@ func killGroup(dir string, freeze func(state string)) {
 		}
 	}
 	freeze("THAWED")
+}
+
+func (none) usage() (int64, int64, bool) { return 0, 0, false }
+
+func (h *v1) usage() (memory, cpu int64, ok bool) {
+	if h.base["memory"] == "" || h.base["cpuacct"] == "" {
+		return 0, 0, false
+	}
+	memory, err := number(h.base["memory"], "memory.usage_in_bytes", "")
+	if err != nil {
+		return 0, 0, false
+	}
+	cpu, err = number(h.base["cpuacct"], "cpuacct.usage", "")
+	return memory, cpu, err == nil
+}
+
+func (h *v2) usage() (memory, cpu int64, ok bool) {
+	memory, err := number(h.base, "memory.current", "")
+	if err != nil {
+		return 0, 0, false
+	}
+	micros, err := number(h.base, "cpu.stat", "usage_usec")
+	return memory, micros * 1000, err == nil
+}
+
+// number reads a file that holds one number, or the line "field number" of it.
+func number(dir, file, field string) (int64, error) {
+	b, err := os.ReadFile(filepath.Join(dir, file))
+	if err != nil {
+		return 0, err
+	}
+	if field == "" {
+		return strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, field+" "); ok {
+			return strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("no %s in %s", field, file)
 }

@@ -73,6 +73,10 @@ func New(o Options) (*Runtime, error) {
 // Limits tells what is enforced.
 func (r *Runtime) Limits() Limits { return r.groups.limits() }
 
+// Usage is what all containers use together: bytes of memory now, and nanoseconds of cpu so far (only the difference of
+// two calls means something). False: there are no cgroups to ask.
+func (r *Runtime) Usage() (memory, cpu int64, ok bool) { return r.groups.usage() }
+
 // Close removes the folder of cgroups if it is empty. Containers live on.
 func (r *Runtime) Close() { r.groups.clear() }
 

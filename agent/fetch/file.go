@@ -41,7 +41,9 @@ func (File) Stat(_ context.Context, url string, user User) (Info, error) {
 }
 
 // Open implements Source.
-func (File) Open(_ context.Context, url string, user User) (io.ReadCloser, error) { return openFile(url, user) }
+func (File) Open(_ context.Context, url string, user User) (io.ReadCloser, error) {
+	return openFile(url, user)
+}
 
 func openFile(raw string, user User) (*os.File, error) {
 	u, err := url.Parse(raw)

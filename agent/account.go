@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+
+	"fairway/agent/container"
+	"fairway/agent/fetch"
+	"fairway/agent/sandbox"
+)
+
+// account is who a task runs as.
+type account struct {
+	name   string
+	home   string // empty: the sandbox
+	uid    int
+	gid    int
+	groups []int
+	change bool // the agent must switch to it
+}
+
+// accountOf finds the account of a task on this host. The broker has decided that the caller may be it; here it must only
+// be exactly the one that was asked for. An agent that is not root runs everything as itself, and told so when it registered.
+func accountOf(name string) (*account, error) {
+	if os.Geteuid() != 0 || name == "" {
+		own := &account{uid: os.Geteuid(), gid: os.Getegid(), name: strconv.Itoa(os.Geteuid())}
+		if u, err := user.LookupId(strconv.Itoa(own.uid)); err == nil {
+			own.name, own.home = u.Username, u.HomeDir
+		}
+		return own, nil
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		var unknown user.UnknownUserError
+		if errors.As(err, &unknown) {
+			return nil, fmt.Errorf("there is no account %q on this host", name)
+		}
+		return nil, fmt.Errorf("find account %q: %w", name, err)
+	}
+	a := &account{name: u.Username, home: u.HomeDir, change: true}
+	if a.uid, err = strconv.Atoi(u.Uid); err != nil {
+		return nil, fmt.Errorf("account %q: %w", name, err)
+	}
+	if a.gid, err = strconv.Atoi(u.Gid); err != nil {
+		return nil, fmt.Errorf("account %q: %w", name, err)
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("groups of account %q: %w", name, err)
+	}
+	for _, id := range ids {
+		if g, err := strconv.Atoi(id); err == nil {
+			a.groups = append(a.groups, g)
+		}
+	}
+	return a, nil
+}
+
+func (a *account) owner() sandbox.Owner { return sandbox.Owner{UID: a.uid, GID: a.gid} }
+
+func (a *account) container() *container.User {
+	if !a.change {
+		return nil
+	}
+	return &container.User{UID: a.uid, GID: a.gid, Groups: a.groups}
+}
+
+func (a *account) fetcher() fetch.User {
+	if !a.change {
+		return fetch.User{Name: a.name, UID: -1}
+	}
+	return fetch.User{Name: a.name, UID: a.uid, GID: a.gid, Groups: a.groups}
+}
