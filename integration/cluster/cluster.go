@@ -130,18 +130,22 @@ func (c *Cluster) StartAgent(i int) error {
 
 // WaitAgents waits until n agents are active.
 func (c *Cluster) WaitAgents(ctx context.Context, n int) error {
-	return c.until(ctx, fmt.Sprintf("%d agents to register", n), nil, func(b *client.Client) bool {
-		r, err := b.ListAgents(ctx, api.Caller{}, &v1.ListAgentsRequest{})
-		if err != nil {
-			return false
-		}
+	return c.Until(ctx, fmt.Sprintf("%d agents to register", n), func(list []*v1.Agent) bool {
 		active := 0
-		for _, a := range r.Agents {
+		for _, a := range list {
 			if a.State == "active" {
 				active++
 			}
 		}
 		return active >= n
+	})
+}
+
+// Until waits until the agents are as ok wants them, for half a minute at most.
+func (c *Cluster) Until(ctx context.Context, what string, ok func([]*v1.Agent) bool) error {
+	return c.until(ctx, what, nil, func(b *client.Client) bool {
+		r, err := b.ListAgents(ctx, api.Caller{}, &v1.ListAgentsRequest{})
+		return err == nil && ok(r.Agents)
 	})
 }
 
@@ -333,4 +337,13 @@ func killed(err error) bool {
 	}
 	s, ok := e.Sys().(syscall.WaitStatus)
 	return ok && s.Signaled()
+}
+
+// Build compiles the fairway binary to path and returns it. It must be called from within the module.
+func Build(ctx context.Context, path string) (string, error) {
+	c := exec.CommandContext(ctx, "go", "build", "-o", path, "fairway/cmd/fairway")
+	if out, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build fairway: %w\n%s", err, out)
+	}
+	return path, nil
 }

@@ -1,0 +1,226 @@
+package jobs
+
+import (
+	"fmt"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
+	"fairway/integration/cluster"
+)
+
+// faulty is a cluster of its own, for tests that kill its daemons.
+func faulty(t *testing.T) *cluster.Cluster {
+	t.Helper()
+	c, err := cluster.Start(t.Context(), cluster.Options{Binary: world.binary, Agents: agents(world.dfs.Hosts, "2"), HadoopDir: world.dfs.ConfDir,
+		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// slowMapper takes a few hundred milliseconds of cpu for each block.
+const slowMapper = `import sys, hashlib
+for line in sys.stdin:
+    h = line.encode()
+    for _ in range(60): h = hashlib.sha256(h).digest()
+    for w in line.split():
+        print(w + "\t1")
+`
+
+// begun submits two jobs in two roles on several blocks and waits until both run maps.
+func begun(t *testing.T, c *cluster.Cluster, folder string) (ids [2]string, want map[string]int64) {
+	t.Helper()
+	text, want := lines(120_000) // two blocks
+	for i := range 3 {
+		put(t, fmt.Sprintf("%s/in/%d", folder, i), text)
+	}
+	for w := range want {
+		want[w] *= 3
+	}
+	mapper := filepath.Join(t.TempDir(), "slow.py")
+	write(t, mapper, slowMapper)
+	for i, role := range []string{"analytics", "batch"} {
+		out, err := c.Run(t.Context(), "submit", "mapreduce", "-input", "hdfs://"+folder+"/in", "-output", fmt.Sprintf("hdfs://%s/out%d", folder, i),
+			"-mapper", "python3 slow.py", "-reducer", "sum", "-combiner", "sum", "-file", mapper, "--role", role, "--split-size", "512KiB", "--detach")
+		if err != nil {
+			t.Fatalf("%v\n%s", err, c.Logs())
+		}
+		ids[i] = out[:len(out)-1]
+	}
+	for _, id := range ids {
+		await(t, c, id, func(j *v1.Job) bool { return done(j, "map") >= 1 && j.TasksRunning >= 2 })
+	}
+	return ids, want
+}
+
+func done(j *v1.Job, name string) uint32 {
+	for _, p := range j.Progress {
+		if p.Name == name {
+			return p.Done
+		}
+	}
+	return 0
+}
+
+// finish waits for both jobs and checks their outputs, and that no task id ran twice.
+func finish(t *testing.T, c *cluster.Cluster, folder string, ids [2]string, want map[string]int64) {
+	t.Helper()
+	for i, id := range ids {
+		j := await(t, c, id, func(j *v1.Job) bool { return j.FinishedUnixNanos != 0 })
+		if j.Phase != v1.JobPhase_JOB_PHASE_SUCCEEDED {
+			t.Fatalf("job %s: %v: %s\n%s", id, j.Phase, j.Message, c.Logs())
+		}
+		checkCounts(t, fmt.Sprintf("%s/out%d", folder, i), want)
+		tasks := tasksOf(t, c, id)
+		seen := map[string]bool{}
+		for _, k := range tasks {
+			name := fmt.Sprintf("%s/%d", k.Id.Framework, k.Id.Sequence)
+			if seen[name] {
+				t.Errorf("task %s is there twice", name)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+func tasksOf(t *testing.T, c *cluster.Cluster, id string) []*v1.Task {
+	t.Helper()
+	b, err := c.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	r, err := b.ListTasks(t.Context(), api.Caller{}, &v1.ListTasksRequest{JobId: id, PageSize: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Tasks
+}
+
+func TestBrokerKilled(t *testing.T) {
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/broker")
+	before := map[string]bool{}
+	for _, k := range tasksOf(t, c, ids[0]) {
+		if k.State == v1.TaskState_TASK_STATE_RUNNING {
+			before[k.Id.String()] = true
+		}
+	}
+	c.Broker().Kill()
+	if err := c.StartBroker(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	finish(t, c, "/faults/broker", ids, want)
+	for _, k := range tasksOf(t, c, ids[0]) {
+		if before[k.Id.String()] && k.State != v1.TaskState_TASK_STATE_FINISHED {
+			t.Errorf("task %v that ran when the broker was killed ended as %v: %v", k.Id, k.State, k.Status.GetMessage())
+		}
+	}
+}
+
+func TestAgentKilledAndBack(t *testing.T) {
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/agent")
+	c.Agent(1).Kill()
+	if err := c.StartAgent(1); err != nil {
+		t.Fatal(err)
+	}
+	finish(t, c, "/faults/agent", ids, want)
+}
+
+func TestAgentKilledForGood(t *testing.T) {
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/gone")
+	c.Agent(2).Kill()
+	finish(t, c, "/faults/gone", ids, want)
+	if err := c.StartAgent(2); err != nil { // ends what its predecessor left
+		t.Fatal(err)
+	}
+	if err := c.WaitAgents(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCoordinatorsAgentKilled(t *testing.T) {
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/coordinator")
+	host := ""
+	for _, k := range tasksOf(t, c, ids[0]) {
+		if k.Name == "coordinator" || k.State == v1.TaskState_TASK_STATE_RUNNING && host == "" {
+			host = k.Host
+		}
+		if k.Name == "coordinator" {
+			break
+		}
+	}
+	at := -1
+	for i, h := range world.dfs.Hosts {
+		if h.Name == host {
+			at = i
+		}
+	}
+	if at < 0 {
+		t.Fatalf("no agent is called %q", host)
+	}
+	c.Agent(at).Kill()
+	finish(t, c, "/faults/coordinator", ids, want)
+	if err := c.StartAgent(at); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitAgents(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAgentCutOffAndBack(t *testing.T) {
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/cut")
+	p := c.Agent(0)
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	awaitAgent(t, c, world.dfs.Hosts[0].Name, "unreachable")
+	if err := p.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitAgents(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	finish(t, c, "/faults/cut", ids, want)
+}
+
+func awaitAgent(t *testing.T, c *cluster.Cluster, host, state string) {
+	t.Helper()
+	if err := c.Until(t.Context(), host+" to be "+state, func(list []*v1.Agent) bool {
+		for _, a := range list {
+			if a.Info.Host == host && a.State == state {
+				return true
+			}
+		}
+		return false
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDataNodeKilled(t *testing.T) {
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/datanode")
+	host := world.dfs.Hosts[1].Name
+	if err := world.dfs.StopDataNode(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.dfs.StartDataNode(t.Context(), host); err != nil {
+		t.Fatal(err)
+	}
+	finish(t, c, "/faults/datanode", ids, want)
+}
