@@ -28,6 +28,7 @@ import (
 	"fairway/frameworks/storage/local"
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
+	"fairway/integration/text"
 )
 
 const (
@@ -137,7 +138,7 @@ func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, step func(s
 	}
 	defer fs.Close()
 	step("loading %d MiB of text into HDFS, counting its words on the way", files*fileSize>>20)
-	want, err := writeText(ctx, fs, "/demo/text", files, fileSize, blockSize)
+	want, err := text.Write(ctx, fs, "/demo/text", files, fileSize, blockSize)
 	if err != nil {
 		return r, err
 	}
@@ -193,11 +194,11 @@ func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, step func(s
 	}
 	r.Verified = true
 	for _, out := range []string{"/demo/out-native", "/demo/out-python"} {
-		got, err := readCounts(ctx, fs, out)
+		got, err := text.ReadCounts(ctx, fs, out)
 		if err != nil {
 			return r, err
 		}
-		if bad := differences(want, got); len(bad) > 0 {
+		if bad := text.Differences(want, got); len(bad) > 0 {
 			r.Verified = false
 			step("%s differs in %d words: %s", out, len(bad), strings.Join(bad[:min(3, len(bad))], "; "))
 		} else {
@@ -228,12 +229,12 @@ for word, n in counts.items():
 
 // submit runs a job to its end by the command line and returns it.
 func submit(ctx context.Context, c *cluster.Cluster, args ...string) (*v1.Job, error) {
-	text, err := c.Run(ctx, append([]string{"submit", "mapreduce", "-o", "json"}, args...)...)
+	answer, err := c.Run(ctx, append([]string{"submit", "mapreduce", "-o", "json"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	var j v1.Job
-	if err := unmarshal(text, &j); err != nil {
+	if err := unmarshal(answer, &j); err != nil {
 		return nil, err
 	}
 	return &j, nil
@@ -303,18 +304,18 @@ func withoutJava(ctx context.Context, binary string) error {
 		return err
 	}
 	in, out := filepath.Join(dir, "text"), filepath.Join(dir, "out")
-	want, err := writeText(ctx, fs, in, 4, 8<<20, 0)
+	want, err := text.Write(ctx, fs, in, 4, 8<<20, 0)
 	if err != nil {
 		return err
 	}
 	if _, err := submit(ctx, c, "wordcount", "file://"+in, "file://"+out); err != nil {
 		return err
 	}
-	got, err := readCounts(ctx, fs, out)
+	got, err := text.ReadCounts(ctx, fs, out)
 	if err != nil {
 		return err
 	}
-	if bad := differences(want, got); len(bad) > 0 {
+	if bad := text.Differences(want, got); len(bad) > 0 {
 		return fmt.Errorf("%d words differ: %s", len(bad), bad[0])
 	}
 	fmt.Printf("wordcount of 32 MiB: all %d words are right\n", len(want))
@@ -324,8 +325,8 @@ func withoutJava(ctx context.Context, binary string) error {
 func storageFile(ctx context.Context) (storage.FS, error) { return local.Opener()(ctx, "", "") }
 
 // unmarshal reads what the command line prints with -o json.
-func unmarshal(text string, j *v1.Job) error {
-	if err := protojson.Unmarshal([]byte(text), j); err != nil {
+func unmarshal(answer string, j *v1.Job) error {
+	if err := protojson.Unmarshal([]byte(answer), j); err != nil {
 		return fmt.Errorf("the job as JSON: %w", err)
 	}
 	return nil

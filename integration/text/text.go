@@ -1,4 +1,6 @@
-package main
+// Package text makes text of words for the demo and the benchmarks, counts the words while it does, and compares the
+// counts that jobs wrote: the count that results are checked against comes from here, not from the engine.
+package text
 
 import (
 	"bufio"
@@ -32,9 +34,9 @@ func vocabulary(n int) []string {
 	return words
 }
 
-// writeText writes files of text whose words follow Zipf's law, and counts the words while it does: the count that
+// Write writes files of text whose words follow Zipf's law, and counts the words while it does: the count that
 // the jobs' results are checked against comes from here, not from the engine.
-func writeText(ctx context.Context, fs storage.FS, folder string, files int, size int64, block int64) (map[string]int64, error) {
+func Write(ctx context.Context, fs storage.FS, folder string, files int, size int64, block int64) (map[string]int64, error) {
 	words := vocabulary(100_000)
 	counts := make([][]int64, files)
 	g, ctx := errgroup.WithContext(ctx)
@@ -89,8 +91,8 @@ func fill(w io.Writer, words []string, counts []int64, size int64, seed uint64) 
 	return b.Flush()
 }
 
-// readCounts reads "word TAB count" lines of a job's output.
-func readCounts(ctx context.Context, fs storage.FS, folder string) (map[string]int64, error) {
+// ReadCounts reads "word TAB count" lines of a job's output.
+func ReadCounts(ctx context.Context, fs storage.FS, folder string) (map[string]int64, error) {
 	list, err := fs.List(ctx, folder)
 	if err != nil {
 		return nil, err
@@ -136,8 +138,8 @@ func readPart(ctx context.Context, fs storage.FS, path string, got map[string]in
 	return s.Err()
 }
 
-// differences names a few words whose counts differ.
-func differences(want, got map[string]int64) []string {
+// Differences names a few words whose counts differ.
+func Differences(want, got map[string]int64) []string {
 	var bad []string
 	for w, n := range want {
 		if got[w] != n {
