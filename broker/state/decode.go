@@ -56,7 +56,7 @@ func decodeFact(b []byte, f *Fact) (int, error) {
 	}
 	f.Kind = Kind(kind)
 	n, l := binary.Uvarint(b[2:])
-	if l <= 0 || n > uint64(len(b)-2-l) {
+	if l <= 0 || (l > 1 && b[1+l] == 0) || n > uint64(len(b)-2-l) {
 		return 0, fmt.Errorf("%w: %v is cut off", ErrCorrupt, f.Kind)
 	}
 	end := 2 + l + int(n)
