@@ -1,0 +1,512 @@
+package core
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"fairway/broker/allocator"
+	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
+	"fairway/broker/state"
+)
+
+const (
+	// launcherName is what the launcher's frameworks are called, launcherPrefix what their ids begin with. Only the
+	// broker gives ids, so nobody else has one of them.
+	launcherName   = "launcher"
+	launcherPrefix = "launcher-"
+	// maxSaved is how much opaque state a framework may save, in bytes.
+	maxSaved = 1 << 20
+	// maxFailover bounds how long a framework may be away.
+	maxFailover = int64(30 * 24 * time.Hour)
+)
+
+func (m *machine) newFramework(num uint32, id string) *framework {
+	f := &framework{
+		num: num, id: id, tasks: map[uint64]*task{}, groups: map[allocator.GroupID]*group{}, offers: map[allocator.OfferID]*offer{},
+	}
+	m.frameworks[num] = f
+	return f
+}
+
+func (m *machine) addToAllocator(f *framework) {
+	m.event(allocator.Event{
+		Kind: allocator.FrameworkAdd, Framework: allocator.FrameworkID(f.num), Role: allocator.RoleID(f.role.num), Flag: f.classic,
+	})
+}
+
+// frameworkCall takes one call of a framework.
+func (m *machine) frameworkCall(s *frameworkSession, c *v1.FrameworkCall) {
+	f := s.framework
+	if r := c.GetRegister(); r != nil {
+		if f != nil {
+			m.expel(s, "register", fmt.Errorf("%w: this session has registered already", api.ErrInvalid))
+			return
+		}
+		if err := m.registerFramework(s, r); err != nil {
+			m.log.Info("a framework was refused", zap.String("name", r.Name), zap.String("user", s.caller.User), zap.Error(err))
+			m.expel(s, "register", err)
+		}
+		return
+	}
+	if f == nil {
+		m.expel(s, "first call", fmt.Errorf("%w: the first call of a session registers", api.ErrInvalid))
+		return
+	}
+	if f.session != s || f.ended {
+		return // fenced
+	}
+	switch x := c.Call.(type) {
+	case *v1.FrameworkCall_Requests:
+		m.updateRequests(f, x.Requests)
+	case *v1.FrameworkCall_Accept:
+		m.accept(f, x.Accept)
+	case *v1.FrameworkCall_Decline:
+		m.decline(f, x.Decline)
+	case *v1.FrameworkCall_Suppress:
+		if !f.suppressed {
+			f.suppressed = true
+			m.touch(f)
+			m.event(allocator.Event{Kind: allocator.Suppress, Framework: allocator.FrameworkID(f.num)})
+		}
+	case *v1.FrameworkCall_Revive:
+		f.suppressed = false
+		m.event(allocator.Event{Kind: allocator.Revive, Framework: allocator.FrameworkID(f.num)})
+	case *v1.FrameworkCall_Kill:
+		m.frameworkKills(f, x.Kill)
+	case *v1.FrameworkCall_Acknowledge:
+		m.acknowledged(f, x.Acknowledge)
+	case *v1.FrameworkCall_Reconcile:
+		m.reconcile(f, x.Reconcile)
+	case *v1.FrameworkCall_Progress:
+		m.jobProgress(f, x.Progress)
+	case *v1.FrameworkCall_Unregister:
+		m.unregister(f, x.Unregister)
+	case *v1.FrameworkCall_SaveState:
+		m.saveState(f, x.SaveState)
+	case *v1.FrameworkCall_Heartbeat:
+	}
+}
+
+// expel ends a session, saying why.
+func (m *machine) expel(s *frameworkSession, call string, err error) {
+	m.acts = append(m.acts, action{framework: s, event: &v1.FrameworkEvent{Event: &v1.FrameworkEvent_Refused{
+		Refused: &v1.Refused{Call: call, Message: err.Error(), Fatal: true},
+	}}})
+	m.then(func() { s.finish(err) })
+}
+
+// refuse says no to one call.
+func (m *machine) refuse(f *framework, r *v1.Refused) {
+	m.met.refused.WithLabelValues(r.Call).Inc()
+	m.say(f, &v1.FrameworkEvent{Event: &v1.FrameworkEvent_Refused{Refused: r}})
+}
+
+// actsFor says as whom a caller's tasks run: the named user if the caller may, else itself.
+func actsFor(c api.Caller, user string) (string, error) {
+	if user == "" {
+		user = c.User
+	}
+	if c.Operator {
+		return user, nil
+	}
+	if user != c.User {
+		return "", fmt.Errorf("%w: %s may not act for %s", api.ErrDenied, c.User, user)
+	}
+	if n, err := strconv.Atoi(user); c.UID != 0 && (user == "root" || err == nil && n == 0) {
+		return "", fmt.Errorf("%w: only root and operators run tasks as root", api.ErrDenied)
+	}
+	return user, nil
+}
+
+// mayManage tells whether a caller may speak for a job or framework of user.
+func mayManage(c api.Caller, user, job string) bool {
+	if c.JobID != "" {
+		return c.JobID == job && job != ""
+	}
+	return c.Operator || c.User == user && user != ""
+}
+
+func (m *machine) registerFramework(s *frameworkSession, r *v1.RegisterFramework) error {
+	if len(r.Name) > 255 || len(r.Kind) > 64 || len(r.User) > 255 || r.FailoverNanos < 0 || r.FailoverNanos > maxFailover {
+		return fmt.Errorf("%w: a name of up to 255 bytes, a kind of up to 64, a failover of up to 30 days", api.ErrInvalid)
+	}
+	if c := s.caller; c.JobID != "" {
+		if r.JobId != "" && r.JobId != c.JobID {
+			return fmt.Errorf("%w: the token of job %s opens no other", api.ErrDenied, c.JobID)
+		}
+		r.JobId = c.JobID
+	}
+	failover := r.FailoverNanos
+	if failover == 0 {
+		failover = int64(m.cfg.Failover)
+	}
+	if s.internal {
+		return m.registerLauncher(s, r)
+	}
+	if r.FrameworkId != "" {
+		k := m.st.FrameworkByID(r.FrameworkId)
+		if k == nil || k.HasEnded || m.frameworks[k.Number] == nil || m.frameworks[k.Number].launcher {
+			return fmt.Errorf("%w: framework %s; it has unregistered, or was away for longer than its failover time", api.ErrNotFound, r.FrameworkId)
+		}
+		f := m.frameworks[k.Number]
+		job := ""
+		if f.job != nil {
+			job = f.job.id
+		}
+		if !mayManage(s.caller, f.user, job) {
+			return fmt.Errorf("%w: framework %s is of %s", api.ErrDenied, f.id, f.user)
+		}
+		if r.Attempt < f.attempt && r.Attempt != 0 {
+			return fmt.Errorf("%w: attempt %d of job %s runs", api.ErrFenced, f.attempt, job)
+		}
+		m.takeBack(f, s, max(r.Attempt, f.attempt), failover)
+		return nil
+	}
+	if r.JobId != "" {
+		return m.registerForJob(s, r, failover)
+	}
+	user, err := actsFor(s.caller, r.User)
+	if err != nil {
+		return err
+	}
+	ro, err := m.findRole(r.Role)
+	if err != nil {
+		return err
+	}
+	var j *job
+	if !r.NoJob && !r.Classic {
+		j = m.createJob(ro, user, &v1.SubmitJobRequest{Name: r.Name, Kind: r.Kind, Role: ro.path, User: user}, "")
+	}
+	f := m.admit(m.newID("fw"), r.Name, ro, user, j, 0, r.Classic, failover)
+	if j != nil {
+		m.jobRuns(j, f)
+	}
+	m.welcome(f, s)
+	return nil
+}
+
+// registerForJob is a job's coordinator. A newer attempt takes the place of an older one; the same attempt that comes
+// again has lost its session.
+func (m *machine) registerForJob(s *frameworkSession, r *v1.RegisterFramework, failover int64) error {
+	k := m.st.JobByID(r.JobId)
+	if k == nil {
+		return fmt.Errorf("%w: job %s", api.ErrNotFound, r.JobId)
+	}
+	j := m.jobs[k.Number]
+	if !mayManage(s.caller, k.User, k.ID) {
+		return fmt.Errorf("%w: job %s is of %s", api.ErrDenied, k.ID, k.User)
+	}
+	if k.HasEnded() {
+		return fmt.Errorf("%w: job %s has ended", api.ErrFenced, k.ID)
+	}
+	attempt := r.Attempt
+	if attempt == 0 {
+		attempt = max(k.Attempt, 1)
+	}
+	if attempt < k.Attempt && !(j.framework != nil && j.framework.attempt == attempt && j.framework.session == nil) {
+		return fmt.Errorf("%w: job %s is at attempt %d, this is %d", api.ErrFenced, k.ID, k.Attempt, attempt)
+	}
+	if attempt > max(k.Attempt, 1) {
+		return fmt.Errorf("%w: attempt %d of job %s was not launched", api.ErrInvalid, attempt, k.ID)
+	}
+	if old := j.framework; old != nil {
+		if old.attempt >= attempt {
+			m.takeBack(old, s, attempt, failover)
+			return nil
+		}
+		m.endFramework(old, v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, fmt.Errorf("%w: attempt %d of job %s has registered", api.ErrFenced, attempt, k.ID))
+	}
+	f := m.admit(m.newID("fw"), r.Name, j.role, k.User, j, attempt, r.Classic, failover)
+	m.jobRuns(j, f)
+	m.welcome(f, s)
+	if j.killed {
+		m.askToStop(j)
+	}
+	return nil
+}
+
+// registerLauncher makes or takes back the launcher's framework of a role.
+func (m *machine) registerLauncher(s *frameworkSession, r *v1.RegisterFramework) error {
+	ro, err := m.findRole(r.Role)
+	if err != nil {
+		return err
+	}
+	if f := ro.launcher; f != nil {
+		m.takeBack(f, s, 0, f.failover)
+		return nil
+	}
+	f := m.admit(m.newID("launcher"), launcherName, ro, "", nil, 0, false, math.MaxInt64)
+	f.launcher, ro.launcher = true, f
+	m.welcome(f, s)
+	return nil
+}
+
+// admit makes a framework.
+func (m *machine) admit(id, name string, ro *role, user string, j *job, attempt uint32, classic bool, failover int64) *framework {
+	num := m.st.NextFramework()
+	x := state.Fact{
+		Kind: state.FrameworkAdmitted, Framework: num, Name: id, Role: ro.num, User: user, Text: name, Flag: classic, Duration: failover, Wall: m.wall,
+	}
+	if j != nil {
+		x.Job = j.num
+	}
+	m.fact(x)
+	f := m.newFramework(num, id)
+	f.name, f.role, f.user, f.job, f.classic, f.failover = name, ro, user, j, classic, failover
+	if attempt != 0 {
+		m.attempt(f, attempt, failover)
+	}
+	m.addToAllocator(f)
+	return f
+}
+
+// attempt notes that a newer attempt speaks for a framework, or with another failover time.
+func (m *machine) attempt(f *framework, attempt uint32, failover int64) {
+	if f.attempt == attempt && f.failover == failover {
+		return
+	}
+	f.attempt, f.failover = attempt, failover
+	x := state.Fact{Kind: state.FrameworkChanged, Framework: f.num, Duration: failover, Attempt: attempt}
+	if f.job != nil {
+		x.Job = f.job.num
+	}
+	m.fact(x)
+}
+
+// takeBack gives a framework to a newer session.
+func (m *machine) takeBack(f *framework, s *frameworkSession, attempt uint32, failover int64) {
+	if old := f.session; old != nil {
+		m.loseSession(f)
+		m.then(func() { old.finish(fmt.Errorf("%w: framework %s has registered again", api.ErrFenced, f.id)) })
+	}
+	m.attempt(f, attempt, failover)
+	f.away++
+	if f.classic || f.suppressed {
+		f.suppressed = false
+		m.event(allocator.Event{Kind: allocator.Revive, Framework: allocator.FrameworkID(f.num)})
+	}
+	m.welcome(f, s)
+	unheard := f.unheard
+	f.unheard = nil
+	for _, x := range unheard {
+		m.sendStatus(f, x)
+	}
+	for _, t := range m.tasksOf(f) {
+		for _, x := range t.pending {
+			m.sendStatus(f, x)
+		}
+	}
+	if j := f.job; j != nil && j.killed {
+		m.askToStop(j)
+	}
+}
+
+// welcome answers a registration.
+func (m *machine) welcome(f *framework, s *frameworkSession) {
+	s.framework, f.session = f, s
+	k := m.st.Framework(f.num)
+	x := &v1.FrameworkRegistered{
+		FrameworkId: f.id, Epoch: m.epoch, NextSequence: f.high + 1, JobSecret: jobSecret(m.cluster.Key, f.id),
+		StateVersion: k.SavedVersion, State: k.Saved,
+	}
+	if f.job != nil {
+		x.JobId, x.JobSecret = f.job.id, jobSecret(m.cluster.Key, f.job.id)
+	}
+	for _, t := range m.tasksOf(f) {
+		if !terminal(t.state) {
+			x.Tasks = append(x.Tasks, m.statusOf(t))
+		}
+	}
+	m.say(f, &v1.FrameworkEvent{Event: &v1.FrameworkEvent_Registered{Registered: x}})
+	m.log.Info("framework registered", zap.String("framework", f.id), zap.String("name", f.name), zap.String("role", f.role.path),
+		zap.String("job", x.JobId), zap.Uint32("attempt", f.attempt), zap.Int("tasks", len(x.Tasks)))
+}
+
+// tasksOf are a framework's tasks by sequence.
+func (m *machine) tasksOf(f *framework) []*task {
+	all := make([]*task, 0, len(f.tasks))
+	for _, t := range f.tasks {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(a, b *task) int {
+		if a.seq < b.seq {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// frameworkGone notes that a session has ended without unregistering.
+func (m *machine) frameworkGone(s *frameworkSession) {
+	f := s.framework
+	if f == nil || f.session != s || f.ended {
+		return
+	}
+	m.loseSession(f)
+	if !f.launcher {
+		m.watchFailover(f)
+	}
+}
+
+// loseSession takes a framework's soft side away: it states its requests again when it is back.
+func (m *machine) loseSession(f *framework) {
+	f.session.framework = nil
+	f.session = nil
+	m.silence(f)
+}
+
+// silence stops offers to a framework without a session.
+func (m *machine) silence(f *framework) {
+	m.touch(f)
+	for _, o := range f.offers {
+		o.dead = true
+	}
+	for _, g := range sortedGroups(f) {
+		m.event(allocator.Event{Kind: allocator.RequestRemove, Framework: allocator.FrameworkID(f.num), Group: g})
+	}
+	clear(f.groups)
+	if f.classic {
+		for _, o := range m.offersOf(f) {
+			m.event(allocator.Event{Kind: allocator.Rescind, Offer: o.id})
+		}
+		m.event(allocator.Event{Kind: allocator.Suppress, Framework: allocator.FrameworkID(f.num)})
+	}
+}
+
+// watchFailover ends a framework that does not come back in time.
+func (m *machine) watchFailover(f *framework) {
+	f.away++
+	away := f.away
+	at := m.now + f.failover
+	if at < m.now {
+		return // for ever
+	}
+	m.timers.after(at, func() {
+		if f.ended || f.session != nil || f.away != away {
+			return
+		}
+		m.log.Warn("framework did not come back", zap.String("framework", f.id), zap.Duration("after", time.Duration(f.failover)))
+		j := f.job
+		m.endFramework(f, v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, nil)
+		if j != nil && j.framework == f {
+			j.framework = nil
+			m.runnerLost(j, fmt.Sprintf("its framework was away for more than %v", time.Duration(f.failover)))
+		}
+	})
+}
+
+// endFramework ends a framework: its offers return, its tasks are killed. err is why its session ends.
+func (m *machine) endFramework(f *framework, why v1.TaskReason, err error) {
+	if f.ended {
+		return
+	}
+	m.touch(f)
+	for _, o := range f.offers {
+		o.dead = true
+	}
+	clear(f.groups)
+	m.event(allocator.Event{Kind: allocator.FrameworkRemove, Framework: allocator.FrameworkID(f.num)})
+	f.ended = true
+	m.fact(state.Fact{Kind: state.FrameworkEnded, Framework: f.num, Wall: m.wall})
+	if s := f.session; s != nil {
+		f.session, s.framework = nil, nil
+		m.then(func() { s.finish(err) })
+	}
+	if f.job != nil && f.job.framework == f {
+		f.job.framework = nil
+	}
+	for _, t := range m.tasksOf(f) {
+		m.killTask(t, why, 0, "its framework has ended")
+		for _, s := range t.pending {
+			t.acked = s.Sequence
+			m.acknowledge(t.agent, t.id(), s.Sequence)
+		}
+		t.pending = nil
+		m.release1(t)
+	}
+	if len(f.tasks) == 0 {
+		delete(m.frameworks, f.num)
+	}
+}
+
+func (m *machine) unregister(f *framework, x *v1.Unregister) {
+	j := f.job
+	m.log.Info("framework unregistered", zap.String("framework", f.id), zap.Stringer("phase", x.Phase), zap.String("message", x.Message))
+	m.endFramework(f, v1.TaskReason_TASK_REASON_JOB_ENDED, fmt.Errorf("%w: unregistered", api.ErrSessionEnded))
+	if j == nil || m.record(j).HasEnded() {
+		return
+	}
+	if len(x.Result) > maxSaved || len(x.Counters) > 4096 {
+		x.Result, x.Counters = nil, x.Counters[:min(len(x.Counters), 4096)]
+	}
+	phase, message := x.Phase, line(x.Message)
+	if !ended(phase) {
+		phase = v1.JobPhase_JOB_PHASE_FAILED
+		if message == "" {
+			message = "its framework unregistered without saying how the job ended"
+		}
+	}
+	m.endJob(j, phase, message, x)
+}
+
+func (m *machine) frameworkKills(f *framework, x *v1.KillTask) {
+	t := f.tasks[x.GetTask().GetSequence()]
+	if x.GetTask().GetFramework() != "" && x.Task.Framework != f.id {
+		m.refuse(f, &v1.Refused{Call: "kill", Message: "this task is of another framework", Tasks: []*v1.TaskID{x.Task}})
+		return
+	}
+	if t == nil {
+		m.reconcile(f, &v1.Reconcile{Tasks: []*v1.TaskID{x.GetTask()}})
+		return
+	}
+	m.killTask(t, v1.TaskReason_TASK_REASON_KILL_ASKED, max(x.GraceNanos, 0), line(x.Reason))
+}
+
+// reconcile says how things stand with the tasks that a framework asks for; of those that nobody knows it says so.
+func (m *machine) reconcile(f *framework, x *v1.Reconcile) {
+	if len(x.GetTasks()) == 0 {
+		for _, t := range m.tasksOf(f) {
+			if !terminal(t.state) {
+				m.sendStatus(f, m.statusOf(t))
+			}
+		}
+		return
+	}
+	for _, id := range x.Tasks {
+		if t := f.tasks[id.GetSequence()]; t != nil {
+			m.sendStatus(f, m.statusOf(t))
+			continue
+		}
+		s := &v1.TaskStatus{
+			Task: &v1.TaskID{Framework: f.id, Sequence: id.GetSequence()}, State: v1.TaskState_TASK_STATE_LOST,
+			Reason: v1.TaskReason_TASK_REASON_UNKNOWN_TASK, Message: "the broker does not know this task", WallUnixNanos: m.wall,
+		}
+		if r, ok := m.st.Task(f.num, id.GetSequence()); ok && !r.Live() {
+			s.State, s.Reason, s.ExitCode, s.Message = v1.TaskState(r.Status), v1.TaskReason(r.Reason), r.Code, ""
+			if a := m.st.Agent(r.Agent); a != nil {
+				s.AgentId, s.AgentHost = a.ID, a.Host
+			}
+		}
+		m.sendStatus(f, s)
+	}
+}
+
+func (m *machine) saveState(f *framework, x *v1.SaveState) {
+	k := m.st.Framework(f.num)
+	switch {
+	case len(x.State) > maxSaved:
+		m.refuse(f, &v1.Refused{Call: "save_state", Message: fmt.Sprintf("state of %d bytes is more than %d", len(x.State), maxSaved)})
+	case x.Version <= k.SavedVersion:
+		m.refuse(f, &v1.Refused{Call: "save_state", Message: fmt.Sprintf("version %d is not newer than %d", x.Version, k.SavedVersion)})
+	default:
+		m.fact(state.Fact{Kind: state.FrameworkSaved, Framework: f.num, Version: x.Version, Body: x.State})
+		m.say(f, &v1.FrameworkEvent{Event: &v1.FrameworkEvent_StateSaved{StateSaved: &v1.StateSaved{Version: x.Version}}})
+	}
+}
