@@ -367,7 +367,8 @@ func (m *Machine) checkServed() error {
 		}
 		for id := range m.agents {
 			if m.agents[id].live && m.whyNot(int32(at), AgentID(id)) == ReasonNone {
-				return broken("group %d of framework %d waits though agent %d has room", g.id, g.fw, id)
+				return broken("group %d of framework %d waits though agent %d has room: locality %d, level %d, queued %v, hosts %v, racks %v",
+					g.id, g.fw, id, m.locality(g, &m.agents[id]), g.level, g.queued, g.hosts, g.racks)
 			}
 		}
 	}

@@ -71,8 +71,11 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 	m.countPlace(at, host, a.rack, -1)
 	g.blocked = 0
 	m.setLeft(g, g.left-1)
-	if g.left <= 0 {
+	switch {
+	case g.left <= 0:
 		m.unindex(at)
+	case loc == Node && g.settled && !g.strict && g.level == atNode && g.wantOf(host).left <= 0 && !m.someHost(at):
+		m.consider(at) // nothing is left to wait for
 	}
 }
 

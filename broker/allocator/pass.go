@@ -88,7 +88,7 @@ func (m *Machine) fillOne(id AgentID) bool {
 		}
 		return best >= 0
 	}
-	node := m.due(fit)
+	node, fit := m.due(fit)
 	f := m.nodes[node].id
 	fw := &m.fws[f]
 	at := fw.first(fit)
@@ -188,7 +188,8 @@ func (m *Machine) drain() {
 		if fit == 0 {
 			return
 		}
-		at := m.fws[m.nodes[m.due(fit)].id].first(fit)
+		node, fit := m.due(fit)
+		at := m.fws[m.nodes[node].id].first(fit)
 		if !m.place(at) && m.groups[at].queued {
 			m.park(at)
 		}
@@ -212,7 +213,7 @@ func (m *Machine) place(at int32) bool {
 			m.startTimer(at, g.nodeWait)
 			return false
 		}
-		g.level, g.deadline = atRack, 0
+		g.level, g.deadline, g.search = atRack, 0, true
 	}
 	if g.search && m.placeRack(at) {
 		return true
@@ -274,8 +275,13 @@ func (m *Machine) placeRack(at int32) bool {
 	if g.strict {
 		return false
 	}
+	last := RackID(0) // hosts of one rack are often stated together
 	for i := range g.hosts {
-		if w := &g.hosts[i]; w.left > 0 && (i == 0 || g.hosts[i-1].rack != w.rack) && g.wantsRack(w.rack) > 0 && m.placeInRack(at, w.rack) {
+		w := &g.hosts[i]
+		if w.left <= 0 || w.rack == last {
+			continue
+		}
+		if last = w.rack; g.wantsRack(last) > 0 && m.placeInRack(at, last) {
 			return true
 		}
 	}

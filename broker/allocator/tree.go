@@ -285,14 +285,14 @@ func (m *Machine) setEff(at int32, eff uint64) {
 // demand is the set of classes that wait and that no limit forbids.
 func (m *Machine) demand() uint64 { return m.nodes[0].kidsMask & m.nodes[0].limitMask }
 
-// due finds the framework that is due first among those that wait for a class in fit, or none.
-func (m *Machine) due(fit uint64) int32 {
+// due finds the framework that is due first among those that wait for a class in fit, and the classes for which it is.
+func (m *Machine) due(fit uint64) (node int32, classes uint64) {
 	at := int32(0)
 	fit &= m.nodes[0].limitMask
 	for {
 		n := &m.nodes[at]
 		if !n.isRole {
-			return at
+			return at, fit
 		}
 		best, key := -1, uint64(0)
 		keys := n.keys
@@ -302,8 +302,9 @@ func (m *Machine) due(fit uint64) int32 {
 			}
 		}
 		if best < 0 {
-			return none
+			return none, 0
 		}
+		fit &= n.effs[best]
 		at = n.kids[best]
 	}
 }
