@@ -57,7 +57,7 @@ type Driver struct {
 	groups    map[uint64]*group
 	removed   []uint64
 	version   uint64 // of the last statement of any group
-	dirty     bool // some group must be stated again
+	dirty     bool   // some group must be stated again
 	out       []*v1.FrameworkCall
 	lost      []*v1.TaskStatus // statuses of our own making, to be delivered in this turn
 	progress  progressState
@@ -113,6 +113,9 @@ func (d *Driver) JobID() string { return d.jobID }
 
 // JobSecret is the job's secret as the broker gave it.
 func (d *Driver) JobSecret() []byte { return d.secret }
+
+// NextSequence is the lowest task sequence that was not given out yet.
+func (d *Driver) NextSequence() uint64 { return d.next }
 
 // Connected reports whether the framework is registered in a live session.
 func (d *Driver) Connected() bool { return d.connected }
@@ -171,13 +174,15 @@ func (d *Driver) NewTaskID() *v1.TaskID {
 	return id
 }
 
-// Accept launches tasks on an offer; what they leave of it returns to the pool. Tasks without an id get one.
+// Accept launches tasks on an offer; what they leave of it returns to the pool. Tasks without an id get one; an author
+// who counts for himself gives ids from NextSequence on, each once and in order.
 // filter keeps the rest of the offer away for so long; 0: the broker's default, negative: none.
 func (d *Driver) Accept(offer uint64, filter time.Duration, tasks ...*v1.TaskSpec) {
 	for _, t := range tasks {
 		if t.Task == nil {
 			t.Task = d.NewTaskID()
 		}
+		d.next = max(d.next, t.Task.Sequence+1)
 		d.live[t.Task.Sequence] = struct{}{}
 	}
 	d.say(&v1.FrameworkCall{Call: &v1.FrameworkCall_Accept{Accept: &v1.AcceptOffer{

@@ -35,7 +35,8 @@ type Config struct {
 	Mux      *storage.Mux
 	Registry *mapreduce.Registry
 	Getenv   func(string) string // nil: os.Getenv
-	Logger   *zap.Logger         // nil: none
+	Tuning   Tuning
+	Logger   *zap.Logger // nil: none
 }
 
 // Options of Run.
@@ -51,6 +52,10 @@ type Options struct {
 	Command *v1.Command
 	// Host is the address that tasks on other hosts reach this process by; the umbilical listens there. "": 127.0.0.1.
 	Host string
+
+	// KillOnCancel ends the job when the context of Run ends, as a client does. Otherwise Run just returns, and leaves
+	// the job to another attempt.
+	KillOnCancel bool
 
 	Tuning  Tuning
 	Logger  *zap.Logger

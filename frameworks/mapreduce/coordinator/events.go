@@ -38,6 +38,8 @@ type (
 	// Ready tells that the output is set up and the job complete (cuts of a total order): attempts may be told what to
 	// do. It comes after Planned.
 	Ready struct{}
+	// AlreadyDone tells that an earlier attempt of the coordinator has committed the output.
+	AlreadyDone struct{}
 	// Broken ends the job: the shell cannot go on.
 	Broken struct{ Message string }
 	// JobCommitted answers CommitJob.
@@ -98,6 +100,7 @@ func (AgentLost) event()     {}
 func (KillAsked) event()     {}
 func (Planned) event()       {}
 func (Ready) event()         {}
+func (AlreadyDone) event()   {}
 func (Broken) event()        {}
 func (JobCommitted) event()  {}
 func (JobAborted) event()    {}

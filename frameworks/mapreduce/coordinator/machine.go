@@ -223,6 +223,11 @@ func (m *Machine) Step(now int64, e Event) {
 				m.assign(a)
 			}
 		}
+	case AlreadyDone:
+		if m.phase == planning {
+			m.final = End{Phase: v1.JobPhase_JOB_PHASE_SUCCEEDED}
+			m.end()
+		}
 	case Broken:
 		m.fail(e.Message)
 	case JobCommitted:
