@@ -27,7 +27,8 @@ type Records interface {
 	Next() (key, value []byte, err error)
 }
 
-// Mapper is the map of one task. It may also be a ChunkMapper, a Setup and a Cleanup.
+// Mapper is the map of one task. It may also be a ChunkMapper, a Setup, a Cleanup and an io.Closer, which is closed
+// last, also after an error.
 type Mapper interface {
 	// Map is called for each record of the split. With text input the key is the line's offset in the file in
 	// decimal, and the value is the line without its end.
@@ -43,7 +44,7 @@ type ChunkMapper interface {
 	MapChunk(ctx *Context, lines []byte, out Emitter) error
 }
 
-// Reducer is the reduce (or combine) of one task. It may also be a Setup and a Cleanup.
+// Reducer is the reduce (or combine) of one task. It may also be a Setup, a Cleanup and an io.Closer.
 type Reducer interface {
 	// Reduce is called for each distinct key, in ascending order of bytes.
 	Reduce(ctx *Context, key []byte, values Values, out Emitter) error

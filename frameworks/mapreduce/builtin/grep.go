@@ -132,12 +132,14 @@ func (g *grepReduce) Reduce(_ *mapreduce.Context, key []byte, values mapreduce.V
 	return g.counts.Emit(g.key, nil)
 }
 
-func (g *grepReduce) Cleanup(_ *mapreduce.Context, out mapreduce.Emitter) error {
-	err := g.write(out)
-	return errors.Join(err, g.counts.Close())
+func (g *grepReduce) Close() error {
+	if g.counts == nil {
+		return nil
+	}
+	return g.counts.Close()
 }
 
-func (g *grepReduce) write(out mapreduce.Emitter) error {
+func (g *grepReduce) Cleanup(_ *mapreduce.Context, out mapreduce.Emitter) error {
 	ix, err := g.counts.Finish(g.path)
 	if err != nil {
 		return err

@@ -76,3 +76,34 @@ func BenchmarkWordCount(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkTeraSort sorts -bench-mib MiB in total order with four reduces.
+func BenchmarkTeraSort(b *testing.B) {
+	c := newCluster(b)
+	rows := *benchMiB << 20 / 100
+	gen := build(b, "teragen", fmt.Sprint(rows), c.newOutput())
+	if err := c.run(gen); err != nil {
+		b.Fatal(err)
+	}
+	for _, direct := range []bool{false, true} {
+		b.Run(fmt.Sprintf("direct=%t", direct), func(b *testing.B) {
+			b.SetBytes(int64(rows) * 100)
+			for b.Loop() {
+				c := newCluster(b)
+				c.memory, c.direct = 512<<20, direct
+				job := build(b, "terasort", gen.Output, c.newOutput())
+				job.SplitSize = 128 << 20
+				if err := c.run(job); err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				for _, dir := range []string{c.dir, job.Output} {
+					if err := os.RemoveAll(dir); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}

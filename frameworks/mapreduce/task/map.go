@@ -137,7 +137,7 @@ func (m *mapTask) direct(ctx context.Context) error {
 }
 
 // mapAll runs the mapper over all of the split.
-func (m *mapTask) mapAll(out mapreduce.Emitter) error {
+func (m *mapTask) mapAll(out mapreduce.Emitter) (err error) {
 	stage := m.Job.Mapper
 	if len(stage.Program) > 0 {
 		if m.Programs == nil {
@@ -157,6 +157,7 @@ func (m *mapTask) mapAll(out mapreduce.Emitter) error {
 		}
 		mapper = f()
 	}
+	defer closeAfter(mapper, &err)
 	if s, ok := mapper.(mapreduce.Setup); ok {
 		if err := safely(func() error { return s.Setup(m.cx) }); err != nil {
 			return err
@@ -164,7 +165,6 @@ func (m *mapTask) mapAll(out mapreduce.Emitter) error {
 	}
 	chunks, byChunk := m.reader.(input.ChunkReader)
 	chunkMapper, ok := mapper.(mapreduce.ChunkMapper)
-	var err error
 	if byChunk && ok && m.text() {
 		err = m.mapChunks(chunkMapper, chunks, out)
 	} else {

@@ -3,6 +3,7 @@ package task
 import (
 	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 
 	"fairway/frameworks/mapreduce"
@@ -41,13 +42,21 @@ func pass(in mapreduce.Records, out mapreduce.Emitter) error {
 }
 
 // reduceAll runs a reducer with its set-up and clean-up.
-func reduceAll(cx *mapreduce.Context, r mapreduce.Reducer, in mapreduce.Records, out mapreduce.Emitter) error {
+func reduceAll(cx *mapreduce.Context, r mapreduce.Reducer, in mapreduce.Records, out mapreduce.Emitter) (err error) {
+	defer closeAfter(r, &err)
 	if s, ok := r.(mapreduce.Setup); ok {
 		if err := s.Setup(cx); err != nil {
 			return err
 		}
 	}
 	return sorter.Reduce(cx, r, sorter.NewGroups(in), out)
+}
+
+// closeAfter closes a mapper or reducer that wants to be.
+func closeAfter(f any, err *error) {
+	if c, ok := f.(io.Closer); ok {
+		*err = errors.Join(*err, c.Close())
+	}
 }
 
 // combiner returns what the collector needs of the job's combiner: at most one of the two.
