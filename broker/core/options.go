@@ -130,11 +130,11 @@ func checkRolePath(path string) error {
 	}
 	for _, p := range parts {
 		if p == "" || p == "." || p == ".." || len(p) > 64 {
-			return fmt.Errorf("role %q: each level has 1 to 64 letters, digits, - _ or .", path)
+			return fmt.Errorf("role %q: each level has 1 to 64 letters, digits, dots, hyphens or underscores", path)
 		}
 		for _, r := range p {
 			if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.') {
-				return fmt.Errorf("role %q: %q is not a letter, digit, - _ or .", path, r)
+				return fmt.Errorf("role %q: %q is neither a letter nor a digit, dot, hyphen or underscore", path, r)
 			}
 		}
 	}
