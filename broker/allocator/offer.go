@@ -82,23 +82,18 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 // grantClassic offers all that is free of an agent to a classic framework, merged with what it is offered there
 // already. It is false if a limit leaves too little to be worth an offer.
 func (m *Machine) grantClassic(f int32, id AgentID) bool {
-	fw := &m.fws[f]
-	res := m.agents[id].free.Floor()
-	for at := m.nodes[fw.node].parent; at >= 0; at = m.nodes[at].parent {
-		if n := &m.nodes[at]; n.limited {
-			res = res.Min(headroom(n).Floor())
-		}
-	}
+	res := m.classicRoom(f, id)
 	if least := &m.config.MinOffer; res[resource.CPU] < least[resource.CPU] && res[resource.Memory] < least[resource.Memory] {
 		return false
 	}
 	for i := m.agents[id].offers; i >= 0; i = m.offers[i].next {
 		if p := &m.offers[i]; p.fw == f && p.group.at < 0 {
-			res = res.Add(p.res)
 			m.end(i, OfferRescinded)
+			res = m.classicRoom(f, id)
 			break
 		}
 	}
+	fw := &m.fws[f]
 	o := m.newOffer(id, f)
 	p := &m.offers[o]
 	p.group.at, p.res = none, res
@@ -114,6 +109,17 @@ func (m *Machine) grantClassic(f int32, id AgentID) bool {
 	m.charge(fw.node, &res, 1)
 	m.refit(id)
 	return true
+}
+
+// classicRoom is what is free of an agent within the limits on a framework's path.
+func (m *Machine) classicRoom(f int32, id AgentID) resource.Vector {
+	res := m.agents[id].free.Floor()
+	for at := m.nodes[m.fws[f].node].parent; at >= 0; at = m.nodes[at].parent {
+		if n := &m.nodes[at]; n.limited {
+			res = res.Min(headroom(n).Floor())
+		}
+	}
+	return res
 }
 
 func (m *Machine) newOffer(id AgentID, f int32) int32 {
