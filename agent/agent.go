@@ -61,7 +61,7 @@ func New(o Options) (_ *Agent, err error) {
 		o.SandboxMaxAge = 24 * time.Hour
 	}
 	if o.DiskPressure == 0 {
-		o.DiskPressure = 0.9
+		o.DiskPressure = defaultDiskPressure
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 10 << 30
@@ -107,12 +107,7 @@ func New(o Options) (_ *Agent, err error) {
 		}
 		a.services[s.Name()] = s
 	}
-	if a.binary = o.Binary; a.binary == "" {
-		if a.binary, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("find own binary: %w", err)
-		}
-	}
-	if a.binary, err = filepath.Abs(a.binary); err != nil {
+	if a.binary, err = stage(o.Binary, o.WorkDir); err != nil {
 		return nil, err
 	}
 	if a.listener, err = net.Listen("tcp", o.DataListen); err != nil {

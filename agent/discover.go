@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -44,20 +45,18 @@ func (a *Agent) discover() (*v1.AgentInfo, error) {
 	if len(info.Addresses) == 0 {
 		info.Addresses = interfaceAddresses()
 	}
-	total := &v1.Resources{CpuMilli: int64(runtime.NumCPU()) * 1000}
-	memory, err := memoryTotal()
+	total, err := found(a.o.WorkDir, a.o.DiskPressure)
 	if err != nil {
-		return nil, fmt.Errorf("find memory: %w", err)
+		return nil, err
 	}
-	total.MemoryBytes = offeredMemory(memory)
-	disk, err := sandbox.DiskOf(a.o.WorkDir)
-	if err != nil {
-		return nil, fmt.Errorf("find disk: %w", err)
-	}
-	// What the tasks of an earlier life of this agent have filled is theirs again, so the total counts, not what is free.
-	total.DiskBytes = int64(float64(disk.Total) * a.o.DiskPressure)
 	declare(total, a.o.Resources)
 	info.Total = total
+
+	if info.SwitchesUsers {
+		if closed := unreachable(a.o.WorkDir); closed != "" {
+			a.log.Warn("tasks of other users than the agent's cannot reach their sandboxes", zap.String("closed_folder", closed))
+		}
+	}
 
 	advertise, err := advertised(a.listener.Addr().String(), a.o.DataAdvertise, info.Host)
 	if err != nil {
@@ -65,6 +64,39 @@ func (a *Agent) discover() (*v1.AgentInfo, error) {
 	}
 	info.DataAddress = advertise
 	return info, nil
+}
+
+// Discover returns what this host would offer, less the reserve: cpu, memory, and the disk that holds workDir (or the
+// nearest folder above it that exists). What cannot be found out is 0.
+func Discover(workDir string) *v1.Resources {
+	for dir := workDir; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			workDir = dir
+			break
+		}
+	}
+	total, err := found(workDir, defaultDiskPressure)
+	if err != nil {
+		return &v1.Resources{CpuMilli: int64(runtime.NumCPU()) * 1000}
+	}
+	return total
+}
+
+func found(dir string, pressure float64) (*v1.Resources, error) {
+	memory, err := memoryTotal()
+	if err != nil {
+		return nil, fmt.Errorf("find memory: %w", err)
+	}
+	disk, err := sandbox.DiskOf(dir)
+	if err != nil {
+		return nil, fmt.Errorf("find disk: %w", err)
+	}
+	return &v1.Resources{
+		CpuMilli:    int64(runtime.NumCPU()) * 1000,
+		MemoryBytes: offeredMemory(memory),
+		// What the tasks of an earlier life of this agent have filled is theirs again, so the total counts, not what is free.
+		DiskBytes: int64(float64(disk.Total) * pressure),
+	}, nil
 }
 
 // offeredMemory takes the reserve off, but never more than half, so that a small machine is of some use.

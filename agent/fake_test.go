@@ -30,7 +30,7 @@ type fakeSession struct {
 	b        *fakeBroker
 	sent     chan *v1.AgentMessage // by the agent
 	commands chan *v1.AgentCommand
-	once     sync.Once
+	mu       sync.Mutex // of closing commands
 	ended    chan struct{}
 	epoch    uint64
 
@@ -59,7 +59,14 @@ func (s *fakeSession) Send(m *v1.AgentMessage) error {
 func (s *fakeSession) Commands() <-chan *v1.AgentCommand { return s.commands }
 func (s *fakeSession) Err() error                        { return api.ErrSessionEnded }
 func (s *fakeSession) Close() error {
-	s.once.Do(func() { close(s.ended); close(s.commands) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ended:
+	default:
+		close(s.ended)
+		close(s.commands)
+	}
 	return nil
 }
 
@@ -89,7 +96,13 @@ func (s *fakeSession) command(c *v1.AgentCommand) {
 	if c.Epoch == 0 {
 		c.Epoch = s.epoch
 	}
-	s.commands <- c
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ended: // what is said to nobody is lost
+	default:
+		s.commands <- c
+	}
 }
 
 func (s *fakeSession) next() *v1.AgentMessage {
@@ -234,4 +247,6 @@ func expect(t *testing.T, u *v1.TaskStatus, state v1.TaskState, reason v1.TaskRe
 	}
 }
 
-func key(u *v1.TaskStatus) string { return fmt.Sprintf("%s#%d %s", checkpoint.Key(u.Task), u.Sequence, u.State) }
+func key(u *v1.TaskStatus) string {
+	return fmt.Sprintf("%s#%d %s", checkpoint.Key(u.Task), u.Sequence, u.State)
+}

@@ -54,6 +54,8 @@ type Options struct {
 	Version    string
 }
 
+const defaultDiskPressure = 0.9
+
 // Errors of New and Run.
 var (
 	// ErrLocked: another agent uses the work folder.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"fairway/agent/checkpoint"
@@ -165,7 +166,29 @@ func (o *owner) welcomed(r *v1.AgentRegistered) {
 			o.jobEnded(job, "its job has ended")
 		}
 	}
+	o.removeStrangeJobs(live)
 	o.resend(time.Now())
+}
+
+// removeStrangeJobs removes folders that neither the checkpoint nor the broker knows.
+func (o *owner) removeStrangeJobs(live map[string]bool) {
+	jobs, err := o.a.tree.Jobs()
+	if err != nil {
+		o.a.log.Warn("job folders not listed", zap.Error(err))
+		return
+	}
+	jobs = slices.DeleteFunc(jobs, func(job string) bool { return live[job] || o.jobs[job] != nil })
+	if len(jobs) == 0 {
+		return
+	}
+	o.group.Go(func() error {
+		for _, job := range jobs {
+			if err := o.a.tree.RemoveJob(job); err != nil {
+				o.a.log.Warn("job folder not removed", zap.String("job", job), zap.Error(err))
+			}
+		}
+		return nil
+	})
 }
 
 func (o *owner) jobHasTasks(job string) bool {

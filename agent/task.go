@@ -82,6 +82,10 @@ func (o *owner) prepare(t *task) error {
 			o.a.served.setJob(job, o.a.tree.JobDir(job), known)
 		} else if known.UID != account.uid {
 			return fmt.Errorf("job %s runs as another user on this host", job)
+		} else if len(known.Secret) == 0 && len(t.spec.JobSecret) > 0 {
+			known.Secret = t.spec.JobSecret
+			o.change.Jobs[job] = known
+			o.a.served.setJob(job, o.a.tree.JobDir(job), known)
 		}
 	}
 	o.a.served.setTask(t)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -16,6 +17,8 @@ import (
 type Tree struct {
 	sandboxes string
 	jobs      string
+
+	making sync.Mutex // of job folders: none is seen before it has its owner
 }
 
 // Owner is the account that a folder is made for. UID -1: the agent's own, nothing is changed.
@@ -142,7 +145,12 @@ func (t *Tree) Job(job string, owner Owner) (string, error) {
 	if !ValidName(job) {
 		return "", fmt.Errorf("job id %q cannot name a folder", job)
 	}
+	t.making.Lock()
+	defer t.making.Unlock()
 	dir := filepath.Join(t.jobs, job)
+	if info, err := os.Lstat(dir); err == nil && owner.UID >= 0 && uid(info) == os.Getuid() && owner.UID != os.Getuid() {
+		os.Remove(dir) // an empty one, of an agent that was killed between the next two steps
+	}
 	err := os.Mkdir(dir, 0o700)
 	if err == nil && owner.UID >= 0 {
 		err = os.Lchown(dir, owner.UID, owner.GID)
@@ -154,7 +162,7 @@ func (t *Tree) Job(job string, owner Owner) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if want := owner.UID; want >= 0 && uid(info) != want || !info.IsDir() {
+	if owner.UID >= 0 && uid(info) != owner.UID || !info.IsDir() {
 		return "", fmt.Errorf("folder of job %s belongs to another user", job)
 	}
 	return dir, nil
