@@ -278,7 +278,7 @@ func (m *Machine) afterFailure(t *task, fatal bool) {
 	if t.done {
 		return
 	}
-	if fatal || t.failures >= m.tuning.MaxAttempts {
+	if fatal || t.failures >= m.limit(t) {
 		m.fail(m.describe(t))
 		return
 	}

@@ -107,7 +107,7 @@ func (m *Machine) fetchFailed(e FetchFailed) {
 			host = ag.host
 		}
 		m.blame(t, from, host, e.Attempt, "its output could not be fetched: "+e.Message)
-		if t.failures >= m.tuning.MaxAttempts {
+		if t.failures >= m.limit(t) {
 			m.fail(m.describe(t))
 			return
 		}
@@ -201,6 +201,9 @@ func (m *Machine) speculate() {
 		return
 	}
 	for _, kind := range []string{spec.Map, spec.Reduce} {
+		if m.job.Conf["mapreduce."+kind+".speculative"] == "false" {
+			continue
+		}
 		tasks := m.maps
 		if kind == spec.Reduce {
 			tasks = m.reduces

@@ -141,6 +141,9 @@ func (j *journal) write(ctx context.Context, name string, f journalFile) error {
 	if err != nil {
 		return err
 	}
+	if err := files.Mkdir(ctx, dir, 0o700); err != nil {
+		return err
+	}
 	dir = path.Join(dir, journalFolder)
 	// Written under another name first: a file by its own name is whole.
 	part := path.Join(dir, "_"+name)

@@ -380,3 +380,11 @@ func orElse(s, other string) string {
 	}
 	return s
 }
+
+// limit is how many attempts of a task may fail.
+func (m *Machine) limit(t *task) int {
+	if n := number(m.job, "mapreduce."+t.kind+".maxattempts"); n > 0 {
+		return int(min(n, 1000))
+	}
+	return m.tuning.MaxAttempts
+}

@@ -37,7 +37,7 @@ type shell struct {
 	work       context.Context // ends with Run
 	registered chan struct{}   // closed by the first registration, which sets the job's id and the secret
 	secret     []byte
-	encoded    []byte          // the job for assignments
+	encoded    []byte // the job for assignments
 	journal    *journal
 	files      fileSet
 

@@ -19,6 +19,7 @@ import (
 	"fairway/frameworks/mapreduce"
 	"fairway/frameworks/mapreduce/shuffle"
 	"fairway/frameworks/mapreduce/spec"
+	"fairway/frameworks/mapreduce/stream"
 	"fairway/frameworks/mapreduce/task"
 	pb "fairway/frameworks/mapreduce/umbilical/umbilicalv1"
 	"fairway/frameworks/storage"
@@ -31,7 +32,7 @@ const AddressEnv = "FAIRWAY_UMBILICAL"
 type TaskConfig struct {
 	Mux      *storage.Mux
 	Registry *mapreduce.Registry
-	Programs mapreduce.Programs  // nil: none
+	Programs mapreduce.Programs  // nil: Hadoop Streaming programs
 	Getenv   func(string) string // nil: os.Getenv
 	Logger   *zap.Logger         // nil: none
 	// Shared keeps RunTask from setting the process's memory limit, where several attempts share one process.
@@ -92,6 +93,9 @@ func RunTask(ctx context.Context, c TaskConfig) error {
 	env, err := readEnvironment(c.Getenv)
 	if err != nil {
 		return err
+	}
+	if c.Programs == nil {
+		c.Programs = &stream.Programs{CacheDir: env.jobDir}
 	}
 	conn, err := grpc.NewClient("passthrough:///"+env.umbilical,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
