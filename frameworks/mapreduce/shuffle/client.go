@@ -119,7 +119,8 @@ func (c *Client) local(out spec.MapOutput) bool {
 	return c.cfg.Dir != "" && c.cfg.Local != "" && out.Address == c.cfg.Local
 }
 
-// getLocal opens an output in the task's own job folder; a small one is read at once.
+// getLocal opens an output in the task's own job folder. A small one is read at once; larger ones stay where they are,
+// for they are in the page cache already.
 func (c *Client) getLocal(out spec.MapOutput, memory bool) (*Segment, error) {
 	f, err := os.Open(filepath.Join(c.cfg.Dir, out.File))
 	if err != nil {
@@ -132,7 +133,7 @@ func (c *Client) getLocal(out spec.MapOutput, memory bool) (*Segment, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if !memory {
+	if !memory || out.Length > small {
 		return &Segment{Output: out, file: f, offset: out.Offset, length: out.Length, records: out.Records}, nil
 	}
 	seg := &Segment{Output: out, mem: make([]byte, out.Length), length: out.Length, records: out.Records}

@@ -211,23 +211,27 @@ func (g *gathering) start() (time.Duration, error) {
 	return wait, nil
 }
 
-// reserve finds the place for an output: memory if it is small. It reports false if that must wait for others that are
-// on their way.
+// small outputs go to memory even if others must be merged to disk for them: a file for each would be too many.
+const small = 1 << 20
+
+// reserve finds the place for an output: memory if there is room for it, else the disk. It reports false if a small
+// one must wait for others that are on their way.
 func (g *gathering) reserve(s *source) (bool, error) {
-	s.memory = s.out.Length <= g.r.Memory/8
-	if !s.memory {
-		return true, nil
-	}
-	// Half of the memory is for outputs, the rest for the buffers of a merge.
-	if g.set.memoryUsed+g.memory+s.out.Length > g.r.Memory/2 {
+	// A quarter of the memory is left for the buffers of a merge.
+	room := g.r.Memory*3/4 - g.set.memoryUsed - g.memory
+	s.memory = s.out.Length <= room
+	if !s.memory && s.out.Length <= min(small, g.r.Memory/8) {
 		if g.memory > 0 {
 			return false, nil
 		}
 		if err := g.set.spillMemory(g.ctx); err != nil {
 			return false, err
 		}
+		s.memory = true
 	}
-	g.memory += s.out.Length
+	if s.memory {
+		g.memory += s.out.Length
+	}
 	return true, nil
 }
 

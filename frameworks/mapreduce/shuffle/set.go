@@ -75,7 +75,7 @@ func (s *Set) Merge(ctx context.Context) (*sorter.Merge, error) {
 	// The same order whatever the network did, so that equal keys come alike in every attempt.
 	slices.SortStableFunc(s.segments, func(a, b *Segment) int { return a.Output.Map - b.Output.Map })
 	const buffer = 192 << 10 // of a segment on disk
-	fan := int(max(8, min(512, s.memory/2/buffer)))
+	fan := int(max(8, min(512, s.memory/4/buffer)))
 	for {
 		disk := 0
 		var files []*Segment

@@ -92,10 +92,10 @@ func (o *Options) ranges(a []entry, key func(uint32) []byte, f func(p int, a []e
 		case o.Cuts != nil:
 			cut := string(o.Cuts[p])
 			n = sort.Search(len(a), func(i int) bool { return string(key(a[i].off)) >= cut })
-		case a[0].part != uint32(p):
+		case a[0].partition() != uint32(p):
 			n = 0
-		case a[len(a)-1].part != uint32(p):
-			n = sort.Search(len(a), func(i int) bool { return a[i].part > uint32(p) })
+		case a[len(a)-1].partition() != uint32(p):
+			n = sort.Search(len(a), func(i int) bool { return a[i].partition() > uint32(p) })
 		}
 		if n == 0 {
 			continue

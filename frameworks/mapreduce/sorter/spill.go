@@ -66,17 +66,35 @@ func (s *spills) merge(path string) (run.Index, error) {
 	// A segment that is being read holds about one block.
 	fan := int(max(4, min(256, s.o.Memory/(192<<10))))
 	for len(s.files) > fan {
-		group := s.files[:fan:fan]
-		s.files = s.files[fan:]
-		err := s.add(func(w *run.Writer) error { return s.mergeInto(w, group) })
-		for _, g := range group {
-			err = errors.Join(err, g.f.Close())
-		}
-		if err != nil {
+		if err := s.pass(fan); err != nil {
 			return nil, err
 		}
 	}
 	return writeRun(path, s.o, func(w *run.Writer) error { return s.mergeInto(w, s.files) })
+}
+
+// pass merges each fan spills that follow each other to one, so that equal keys keep their order.
+func (s *spills) pass(fan int) error {
+	old := s.files
+	s.files = nil
+	var err error
+	for len(old) > 0 && err == nil {
+		n := min(fan, len(old))
+		group := old[:n]
+		old = old[n:]
+		if n == 1 {
+			s.files = append(s.files, group[0])
+			continue
+		}
+		err = s.add(func(w *run.Writer) error { return s.mergeInto(w, group) })
+		for _, g := range group {
+			err = errors.Join(err, g.f.Close())
+		}
+	}
+	for _, f := range old {
+		err = errors.Join(err, f.f.Close())
+	}
+	return err
 }
 
 func (s *spills) mergeInto(w *run.Writer, files []spillFile) error {

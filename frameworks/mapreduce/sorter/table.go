@@ -317,7 +317,7 @@ func (t *table) write(w *run.Writer) error {
 		if err != nil {
 			return err
 		}
-		a = append(a, entry{bits.ReverseBytes64(s.k0), uint32(i), part})
+		a = append(a, newEntry(bits.ReverseBytes64(s.k0), uint32(i), part, int(s.n-1)))
 	}
 	parts := t.o.Partitions
 	if t.o.Cuts != nil {

@@ -209,4 +209,3 @@ func build(t testing.TB, name string, args ...string) spec.Job {
 	}
 	return job
 }
-

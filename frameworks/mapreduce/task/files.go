@@ -2,18 +2,15 @@ package task
 
 import (
 	"context"
-	"errors"
 	"io"
 	"strings"
 	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"fairway/frameworks/mapreduce/spec"
 	"fairway/frameworks/storage"
 )
 
-// countedFS counts the bytes that pass and writes in the background.
+// countedFS counts the bytes that pass.
 type countedFS struct {
 	storage.FS
 	read, written *atomic.Int64
@@ -50,7 +47,7 @@ func (c *countedFS) Create(ctx context.Context, path string, o storage.CreateOpt
 	if err != nil {
 		return nil, err
 	}
-	return newBackgroundWriter(w, c.written), nil
+	return &countedWriter{WriteCloser: w, written: c.written}, nil
 }
 
 type countedFile struct {
@@ -70,113 +67,14 @@ func (f *countedFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// writeSize is what a backgroundWriter hands on at once.
-const writeSize = 1 << 20
-
-// backgroundWriter writes to a slow writer (a DataNode) from a goroutine of its own, a MiB at a time, while the next
-// one is filled. The goroutine ends with Close.
-type backgroundWriter struct {
-	w       io.WriteCloser
+// countedWriter is a file being written; the output's writers hand large blocks to it from a goroutine of their own.
+type countedWriter struct {
+	io.WriteCloser
 	written *atomic.Int64
-	buf     []byte
-	full    chan []byte
-	free    chan []byte
-	failed  chan struct{} // closed when a write has failed
-	group   errgroup.Group
-	made    int
-	closed  bool
 }
 
-func newBackgroundWriter(w io.WriteCloser, written *atomic.Int64) *backgroundWriter {
-	b := &backgroundWriter{
-		w: w, written: written,
-		full: make(chan []byte, 1), free: make(chan []byte, 2), failed: make(chan struct{}),
-	}
-	b.group.Go(b.run)
-	return b
-}
-
-func (b *backgroundWriter) run() error {
-	for p := range b.full {
-		n, err := b.w.Write(p)
-		b.written.Add(int64(n))
-		if err == nil && n < len(p) {
-			err = io.ErrShortWrite
-		}
-		if err != nil {
-			close(b.failed)
-			return err
-		}
-		b.free <- p[:0]
-	}
-	return nil
-}
-
-// Write returns the error of an earlier write, if one failed.
-func (b *backgroundWriter) Write(p []byte) (int, error) {
-	n := 0
-	for len(p) > 0 {
-		if b.buf == nil {
-			select {
-			case b.buf = <-b.free:
-			default:
-				if err := b.next(); err != nil {
-					return n, err
-				}
-			}
-		}
-		k := min(len(p), cap(b.buf)-len(b.buf))
-		b.buf = append(b.buf, p[:k]...)
-		n += k
-		p = p[k:]
-		if len(b.buf) == cap(b.buf) {
-			if err := b.flush(); err != nil {
-				return n, err
-			}
-		}
-	}
-	return n, nil
-}
-
-// next gets a buffer: a new one, up to two, else one that has been written.
-func (b *backgroundWriter) next() error {
-	if b.made < 2 {
-		b.made++
-		b.buf = make([]byte, 0, writeSize)
-		return nil
-	}
-	select {
-	case b.buf = <-b.free:
-		return nil
-	case <-b.failed:
-		return b.group.Wait()
-	}
-}
-
-func (b *backgroundWriter) flush() error {
-	p := b.buf
-	b.buf = nil
-	select {
-	case b.full <- p:
-		return nil
-	case <-b.failed:
-		return b.group.Wait()
-	}
-}
-
-// Close writes the rest and closes the file.
-func (b *backgroundWriter) Close() error {
-	if b.closed {
-		return nil
-	}
-	b.closed = true
-	var err error
-	if len(b.buf) > 0 {
-		err = b.flush()
-	}
-	close(b.full)
-	if werr := b.group.Wait(); err == nil {
-		err = werr
-	}
-	return errors.Join(err, b.w.Close())
+func (w *countedWriter) Write(p []byte) (int, error) {
+	n, err := w.WriteCloser.Write(p)
+	w.written.Add(int64(n))
+	return n, err
 }

@@ -2,6 +2,7 @@ package task
 
 import (
 	"bytes"
+	"context"
 	"sync/atomic"
 
 	"fairway/frameworks/mapreduce"
@@ -47,8 +48,9 @@ func (c *countedChunks) NextChunk() ([]byte, int64, error) {
 	return p, offset, err
 }
 
-// groupCounter counts records and groups that pass, and tells of progress.
+// groupCounter counts records and groups that pass, tells of progress, and ends soon after its context does.
 type groupCounter struct {
+	ctx             context.Context
 	in              mapreduce.Records
 	records, groups *atomic.Int64
 	progress        func(records int64)
@@ -67,9 +69,12 @@ func (g *groupCounter) Next() (key, value []byte, err error) {
 		g.last = append(g.last[:0], key...)
 	}
 	g.n++
-	if g.n&0x3fff == 0 {
+	if g.n&0xfff == 0 {
 		g.flush()
 		g.progress(g.n)
+		if g.ctx.Err() != nil {
+			return nil, nil, context.Cause(g.ctx)
+		}
 	}
 	return key, value, nil
 }

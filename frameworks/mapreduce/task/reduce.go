@@ -88,7 +88,7 @@ func (r *reduceTask) reduce(ctx context.Context, set *shuffle.Set) error {
 	total := max(set.Records(), 1)
 	r.Reporter.Progress(2.0 / 3)
 	in := &groupCounter{
-		in:      &stoppable{ctx: ctx, in: merged},
+		ctx: ctx, in: merged,
 		records: taskCounter(r.Reporter, "REDUCE_INPUT_RECORDS"),
 		groups:  taskCounter(r.Reporter, "REDUCE_INPUT_GROUPS"),
 		progress: func(n int64) {
@@ -101,18 +101,4 @@ func (r *reduceTask) reduce(ctx context.Context, set *shuffle.Set) error {
 	}, func(out mapreduce.Emitter) error {
 		return runReducer(r.cx, r.Job.Reducer, r.Registry, r.Programs, in, out)
 	})
-}
-
-// stoppable ends reading soon after its context does.
-type stoppable struct {
-	ctx context.Context
-	in  mapreduce.Records
-	n   int
-}
-
-func (s *stoppable) Next() (key, value []byte, err error) {
-	if s.n++; s.n&0xfff == 0 && s.ctx.Err() != nil {
-		return nil, nil, context.Cause(s.ctx)
-	}
-	return s.in.Next()
 }
