@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -116,8 +117,11 @@ func drain(r *Reader) error {
 // Each byte of a segment is under a checksum or a rule.
 func TestEveryByteCounts(t *testing.T) {
 	for codec := None; codec <= Zstd; codec++ {
-		b, ix := write(t, 1, codec, []record{{0, "key", "value value value value value"}, {0, "key2", "x"}})
+		b, ix := write(t, 1, codec, []record{{0, "key", strings.Repeat("value ", 50)}, {0, "key2", "x"}})
 		seg := b[:ix[0].Length]
+		if Codec(seg[2]) != codec {
+			t.Fatalf("codec %d was not used", codec)
+		}
 		for i := range seg {
 			for _, bit := range []byte{1, 0x80} {
 				bad := bytes.Clone(seg)
@@ -232,7 +236,7 @@ func TestLyingBlocks(t *testing.T) {
 
 func FuzzReader(f *testing.F) {
 	for codec := None; codec <= Zstd; codec++ {
-		b, ix := write(f, 1, codec, []record{{0, "key", "value value value value"}, {0, "key2", ""}})
+		b, ix := write(f, 1, codec, []record{{0, "key", strings.Repeat("value ", 50)}, {0, "key2", ""}})
 		f.Add(b[:ix[0].Length], int64(2))
 	}
 	f.Add([]byte{}, int64(0))
