@@ -99,7 +99,7 @@ func (p *Programs) Map(ctx *mapreduce.Context, stage spec.Stage, in mapreduce.Re
 		r.position = pos.Pos
 	}
 	if ctx.Job.IO == ArrowIO {
-		return r.run(arrowMapFeed(ctx, in), arrowDrain(ctx, out))
+		return r.run(arrowMapFeed(ctx, in), arrowDrain(out))
 	}
 	return r.run(mapFeed(ctx, in), cut.drain(out))
 }
@@ -117,7 +117,7 @@ func (p *Programs) Reduce(ctx *mapreduce.Context, stage spec.Stage, in mapreduce
 		return err
 	}
 	if ctx.Job.IO == ArrowIO {
-		return r.run(arrowReduceFeed(ctx, in), arrowDrain(ctx, out))
+		return r.run(arrowReduceFeed(ctx, in), arrowDrain(out))
 	}
 	return r.run(recordFeed(in, property(ctx.Job.Conf, reduceInputSeparator, "\t")), cut.drain(out))
 }

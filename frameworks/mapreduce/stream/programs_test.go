@@ -277,7 +277,7 @@ func TestSilentProgramIsCutOffWithItsStderr(t *testing.T) {
 		"cat >/dev/null; echo hanging here >&2; sleep 1000", // never ends, and its child holds the pipes
 	} {
 		b, in := setUp(t, strings.Repeat("line\n", 100_000))
-		b.job.TaskTimeout = int64(300 * time.Millisecond)
+		b.job.TaskTimeout = int64(1500 * time.Millisecond)
 		err := b.mapWith(in, "sh", "-c", command)
 		var pe *ProgramError
 		if !errors.As(err, &pe) || !strings.Contains(err.Error(), "neither read") || fmt.Sprint(pe.Stderr) != "[hanging here]" {
@@ -301,8 +301,8 @@ func (s *slowInput) Next() (key, value []byte, err error) {
 
 func TestSlowInputIsNotTheProgramsSilence(t *testing.T) {
 	b, _ := setUp(t, "")
-	b.job.TaskTimeout = int64(100 * time.Millisecond)
-	in := &slowInput{records{all: [][2]string{{"a", "1"}, {"b", "2"}}}, 300 * time.Millisecond}
+	b.job.TaskTimeout = int64(time.Second)
+	in := &slowInput{records{all: [][2]string{{"a", "1"}, {"b", "2"}}}, 1300 * time.Millisecond}
 	if err := b.programs.Reduce(b.cx, spec.Stage{Program: []string{"cat"}}, in, b.recorder); err != nil || len(b.lines) != 2 {
 		t.Errorf("%v, %q", err, b.lines)
 	}

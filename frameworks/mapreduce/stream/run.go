@@ -46,7 +46,6 @@ type run struct {
 	in, out *pipeEnd
 	fed     atomic.Int64 // position when last asked
 	tail    tail
-	bytesIn int64 // reached the pipe; valid after feeding has ended
 }
 
 // pipeEnd is our end of a pipe. It knows whether we wait for the program there, and counts what moves.
@@ -55,9 +54,11 @@ type pipeEnd struct {
 	moved   *atomic.Int64
 	waiting atomic.Bool
 	bytes   int64
+	used    bool // there was something to write
 }
 
 func (e *pipeEnd) Write(p []byte) (int, error) {
+	e.used = e.used || len(p) > 0
 	e.waiting.Store(true)
 	n, err := e.f.Write(p)
 	e.waiting.Store(false)
@@ -129,7 +130,6 @@ func (r *run) run(feed feed, drain drain) error {
 		if feedErr != nil && !errors.Is(feedErr, errProgramGone) {
 			cancel(feedErr)
 		}
-		r.bytesIn = r.in.bytes
 		return r.in.f.Close()
 	})
 	background.Go(func() error { return r.readStderr(pipes[2][0], &moved) })
@@ -178,7 +178,7 @@ func (r *run) judge(ctx context.Context, feedErr, drainErr, waitErr error, unrea
 		return drainErr
 	case waitErr != nil && (r.exitCounts() || !exited(waitErr)):
 		return r.blame(exitError(waitErr))
-	case r.bytesIn > 0 && unread == r.bytesIn && waitErr == nil && r.cx.Job.Conf[UnreadProperty] != "true":
+	case r.in.used && unread == r.in.bytes && waitErr == nil && r.cx.Job.Conf[UnreadProperty] != "true":
 		return r.blame(fmt.Errorf("exited without reading its input (set %s=true if that is meant)", UnreadProperty))
 	}
 	return nil
