@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,8 +50,12 @@ type Resources struct {
 const quotaPeriod = 100_000
 
 // detect finds out which cgroups may be used. root is /sys/fs/cgroup, self the content of /proc/self/cgroup, and name tells
-// this agent's containers from those of another agent on the machine.
-func detect(root, self, name string) hierarchy {
+// this agent's containers from those of another agent on the machine; together they weigh as much as cpuMilli.
+func detect(root, self, name string, cpuMilli int64) hierarchy {
+	all := int64(runtime.NumCPU()) * 1000
+	if cpuMilli <= 0 {
+		cpuMilli = all
+	}
 	own := map[string]string{} // controller -> path; "" -> path in v2
 	for line := range strings.Lines(self) {
 		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -62,7 +67,7 @@ func detect(root, self, name string) hierarchy {
 		}
 	}
 	if controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")); err == nil {
-		return detectV2(root, own[""], name, strings.Fields(string(controllers)))
+		return detectV2(root, own[""], name, strings.Fields(string(controllers)), weight(all), weight(cpuMilli))
 	}
 	h := &v1{name: name, base: map[string]string{}, leave: map[string]string{}}
 	var missing []string
@@ -82,6 +87,11 @@ func detect(root, self, name string) hierarchy {
 			continue
 		}
 		h.base[controller], h.leave[controller] = base, leave
+		if controller == "cpu" {
+			// A new group weighs as much as one process outside of it, however much runs in it.
+			set(filepath.Dir(base), "cpu.shares", shares(all))
+			set(base, "cpu.shares", shares(cpuMilli))
+		}
 	}
 	h.why = strings.Join(missing, "; ")
 	if len(h.base) == 0 {
@@ -188,7 +198,7 @@ type v2 struct {
 
 // detectV2 makes base below the agent's own cgroup. As a cgroup with controlled children may hold no processes itself (the
 // root may), the agent first moves into a leaf of its own cgroup, which systemd allows with Delegate=yes.
-func detectV2(root, own, name string, controllers []string) hierarchy {
+func detectV2(root, own, name string, controllers []string, weightAll, weightBase int64) hierarchy {
 	place := filepath.Join(root, own)
 	if own != "/" && own != "" {
 		leaf := filepath.Join(place, "agent")
@@ -222,6 +232,10 @@ func detectV2(root, own, name string, controllers []string) hierarchy {
 			continue
 		}
 		h.has = append(h.has, controller)
+		if controller == "cpu" {
+			set(filepath.Dir(base), "cpu.weight", weightAll)
+			set(base, "cpu.weight", weightBase)
+		}
 	}
 	h.why = strings.Join(missing, "; ")
 	return h
@@ -252,8 +266,7 @@ func (h *v2) create(id string, r Resources, spec *supervisor.Spec) error {
 			}
 		case "cpu":
 			if r.CPUMilli > 0 {
-				// The kernel's own mapping from shares (2 to 262144) to weights (1 to 10000).
-				err = set(dir, "cpu.weight", 1+(shares(r.CPUMilli)-2)*9999/262142)
+				err = set(dir, "cpu.weight", weight(r.CPUMilli))
 			}
 			if err == nil && r.HardCPU && r.CPUMilli > 0 {
 				err = write(dir, "cpu.max", fmt.Sprintf("%d %d", quota(r.CPUMilli), quotaPeriod))
@@ -284,7 +297,11 @@ func (h *v2) clear() {
 }
 
 func shares(milli int64) int64 { return min(max(milli*1024/1000, 2), 262144) }
-func quota(milli int64) int64  { return max(milli*quotaPeriod/1000, 1000) }
+
+// weight is the kernel's own mapping from shares (2 to 262144) to weights (1 to 10000).
+func weight(milli int64) int64 { return 1 + (shares(milli)-2)*9999/262142 }
+
+func quota(milli int64) int64 { return max(milli*quotaPeriod/1000, 1000) }
 func pids(r Resources) int64 {
 	if r.Pids > 0 {
 		return r.Pids

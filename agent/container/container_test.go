@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -230,8 +229,7 @@ func TestKill(t *testing.T) {
 
 func TestAttach(t *testing.T) {
 	both(t, func(t *testing.T, r *Runtime) {
-		c := start(t, r, Resources{}, "sh", "-c", "echo 1; read x < go; exit 4")
-		syscall.Mkfifo(filepath.Join(c.dir, "go"), 0o600)
+		c := start(t, r, Resources{}, "sh", "-c", "sleep 1000")
 		c.Detach()
 		again, err := r.Attach(c.ID())
 		if err != nil {
@@ -329,7 +327,7 @@ func TestNothingLeaks(t *testing.T) {
 		c := start(t, r, Resources{}, "sh", "-c", "ls /proc/self/fd | grep -cE '^[0-9]$'; ls /proc/self/fd | grep -cE '^[1-9][0-9]';  ps -o sid= -p $$ | tr -d ' '; echo $$; cat /proc/self/cgroup")
 		c.end(t)
 		f := strings.Fields(c.output(t))
-		if len(f) < 4 || f[0] != "4" || f[1] != "1" || f[2] != f[3] {
+		if len(f) < 4 || f[0] != "4" || f[1] != "0" || f[2] != f[3] {
 			t.Errorf("output %q", c.output(t))
 		}
 		if r.Limits().Mode == "cgroup v1" && strings.Count(c.output(t), c.ID()) != 5 {
