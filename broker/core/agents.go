@@ -291,6 +291,7 @@ func (m *machine) reconcileAgent(a *agent, r *v1.RegisterAgent, held map[*task]*
 			kill = append(kill, x.Task)
 		case x.State == v1.TaskState_TASK_STATE_RUNNING && t.state == v1.TaskState_TASK_STATE_STAGING:
 			t.state = x.State
+			m.brokerStatus(t, t.state, v1.TaskReason_TASK_REASON_UNSPECIFIED, "")
 		}
 	}
 	return kill

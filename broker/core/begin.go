@@ -193,7 +193,7 @@ func (m *machine) loadTasks() {
 				}
 			}
 			if f.ended {
-				t.kill, t.why = true, v1.TaskReason_TASK_REASON_FRAMEWORK_GONE
+				t.kill, t.why, t.because = true, v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, "its framework has ended"
 			}
 		}
 	}
@@ -213,7 +213,7 @@ func (m *machine) settleJobs() {
 			for t := range m.st.TasksOfJob(j.num) {
 				if t.Live() {
 					x := m.frameworks[t.Framework].tasks[t.Sequence]
-					x.kill, x.why = true, v1.TaskReason_TASK_REASON_JOB_ENDED
+					x.kill, x.why, x.because = true, v1.TaskReason_TASK_REASON_JOB_ENDED, "its job has ended"
 				}
 			}
 			continue

@@ -31,6 +31,9 @@ const (
 )
 
 func (j *job) attempts() uint32 {
+	if j.submission.GetCoordinator() == nil {
+		return 1 // somebody else runs it
+	}
 	if n := j.submission.GetMaxAttempts(); n != 0 {
 		return n
 	}
@@ -200,6 +203,9 @@ func (m *machine) coordinatorEnded(t *task, s *v1.TaskStatus) {
 	}
 	j.stage = idle
 	why := "its coordinator ended without a result: " + describeEnd(s)
+	if t.kill {
+		why = "its coordinator was killed: " + t.because
+	}
 	if j.framework == nil || j.framework.session == nil {
 		m.coordinatorLost(j, why)
 		return

@@ -183,7 +183,7 @@ func (m *machine) registerFramework(s *frameworkSession, r *v1.RegisterFramework
 	if !r.NoJob && !r.Classic {
 		j = m.createJob(ro, user, &v1.SubmitJobRequest{Name: r.Name, Kind: r.Kind, Role: ro.path, User: user}, "")
 	}
-	f := m.admit(m.newID("fw"), r.Name, ro, user, j, 0, r.Classic, failover)
+	f := m.admit(m.newID("fw"), r.Name, ro, user, j, 1, r.Classic, failover)
 	if j != nil {
 		m.jobRuns(j, f)
 	}
@@ -251,17 +251,15 @@ func (m *machine) registerLauncher(s *frameworkSession, r *v1.RegisterFramework)
 func (m *machine) admit(id, name string, ro *role, user string, j *job, attempt uint32, classic bool, failover int64) *framework {
 	num := m.st.NextFramework()
 	x := state.Fact{
-		Kind: state.FrameworkAdmitted, Framework: num, Name: id, Role: ro.num, User: user, Text: name, Flag: classic, Duration: failover, Wall: m.wall,
+		Kind: state.FrameworkAdmitted, Framework: num, Name: id, Role: ro.num, User: user, Text: name, Flag: classic, Duration: failover,
+		Attempt: attempt, Wall: m.wall,
 	}
 	if j != nil {
 		x.Job = j.num
 	}
 	m.fact(x)
 	f := m.newFramework(num, id)
-	f.name, f.role, f.user, f.job, f.classic, f.failover = name, ro, user, j, classic, failover
-	if attempt != 0 {
-		m.attempt(f, attempt, failover)
-	}
+	f.name, f.role, f.user, f.job, f.attempt, f.classic, f.failover = name, ro, user, j, attempt, classic, failover
 	m.addToAllocator(f)
 	return f
 }
@@ -350,8 +348,12 @@ func (m *machine) frameworkGone(s *frameworkSession) {
 		return
 	}
 	m.loseSession(f)
-	if !f.launcher {
-		m.watchFailover(f)
+	if f.launcher {
+		return
+	}
+	m.watchFailover(f)
+	if j := f.job; j != nil && j.framework == f && j.coordinator != nil {
+		m.coordinatorCutOff(j.coordinator)
 	}
 }
 
@@ -394,9 +396,9 @@ func (m *machine) watchFailover(f *framework) {
 		}
 		m.log.Warn("framework did not come back", zap.String("framework", f.id), zap.Duration("after", time.Duration(f.failover)))
 		j := f.job
+		runs := j != nil && j.framework == f
 		m.endFramework(f, v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, nil)
-		if j != nil && j.framework == f {
-			j.framework = nil
+		if runs {
 			m.runnerLost(j, fmt.Sprintf("its framework was away for more than %v", time.Duration(f.failover)))
 		}
 	})

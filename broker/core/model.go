@@ -97,9 +97,9 @@ type task struct {
 	coordinator bool
 	counted     bool // in its role's coordinators
 	lost        bool // ended by the broker itself: what the agent still says of it is not believed
-	kill        bool
-	grace       int64
+	kill        bool // it is no longer wanted
 	why         v1.TaskReason
+	because     string
 	seen        uint64           // highest status sequence that the agent has sent
 	acked       uint64           // highest that the framework has acknowledged
 	pending     []*v1.TaskStatus // forwarded and not acknowledged, in order

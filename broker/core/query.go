@@ -240,8 +240,11 @@ func (m *machine) explain(j *job) *v1.Explanation {
 		x.Summary = fmt.Sprintf("it does not wait for resources; %d tasks run", j.running)
 	default:
 		what := "tasks wait"
-		if only != 0 {
+		switch {
+		case only != 0:
 			what = "coordinator waits"
+		case waiting == 1:
+			what = "task waits"
 		}
 		x.Summary = fmt.Sprintf("%d %s: %s", waiting, what, first.Unblock)
 	}

@@ -216,7 +216,7 @@ func (m *machine) tooLarge(shape resource.Vector) string {
 	var over []string
 	for slot, n := range shape {
 		if n > largest[slot] {
-			over = append(over, fmt.Sprintf("%s of %s, and the largest agent has %s",
+			over = append(over, fmt.Sprintf("%s %s, and the largest agent has %s",
 				resource.FormatQuantity(slot, n), m.kinds.Name(slot), resource.FormatQuantity(slot, largest[slot])))
 		}
 	}

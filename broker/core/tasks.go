@@ -83,6 +83,9 @@ func (m *machine) agentStatus(a *agent, s *v1.TaskStatus) {
 		m.acknowledge(a, s.Task, s.Sequence) // nothing comes after the end
 	default:
 		t.seen, t.last = s.Sequence, s
+		if t.kill && s.State == v1.TaskState_TASK_STATE_KILLED {
+			s.Reason = t.why // the agent knows only that it was asked to
+		}
 		if terminal(s.State) {
 			m.endTask(t, s)
 		} else if t.state != s.State {
@@ -233,7 +236,7 @@ func (m *machine) killTask(t *task, why v1.TaskReason, grace int64, message stri
 	if terminal(t.state) {
 		return
 	}
-	t.kill, t.why, t.grace = true, why, grace
+	t.kill, t.why, t.because = true, why, message
 	m.tell(t.agent, &v1.AgentCommand{Command: &v1.AgentCommand_Kill{Kill: &v1.KillTask{Task: t.id(), GraceNanos: grace, Reason: message}}})
 }
 
