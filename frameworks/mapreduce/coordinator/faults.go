@@ -42,6 +42,7 @@ func (m *Machine) agentBack(id string) {
 		return
 	}
 	a.lost = false
+	m.dirty[mapGroup], m.dirty[reduceGroup] = true, true
 	for _, t := range m.maps {
 		if t.done && t.output != nil && t.output.Agent == id {
 			t.lost = false

@@ -30,7 +30,7 @@ type Machine struct {
 	mapSize *v1.Resources
 	redSize *v1.Resources
 
-	now      int64
+	now      int64 // never 0, which stands for "not yet" below
 	phase    phase
 	planned  bool
 	ready    bool
@@ -151,7 +151,7 @@ const (
 // from 1.
 func NewMachine(job *spec.Job, coordinator int, t Tuning) *Machine {
 	t = t.withDefaults(job)
-	m := &Machine{job: job, tuning: t, base: max(coordinator-1, 0) * 1000,
+	m := &Machine{now: 1, job: job, tuning: t, base: max(coordinator-1, 0) * 1000,
 		attempts: make(map[uint64]*attempt), agents: make(map[string]*agent),
 		waitingMaps: locality.New(), solos: make(map[uint64]*solo), nextSolo: firstSolo,
 		dirty: make(map[uint64]bool), stated: make(map[uint64]bool),

@@ -223,16 +223,21 @@ func (m *Machine) group(id uint64, avoided []string) *v1.RequestGroup {
 	return g
 }
 
-// avoided are the agents where too many tasks failed, unless they are more than a third of all: then the fault is
-// likely the job's.
+// avoided are the agents where too many tasks failed, unless they are more than a third of those that are there: then
+// the fault is likely the job's.
 func (m *Machine) avoided() []string {
 	var ids []string
+	there := 0
 	for id, a := range m.agents {
+		if a.lost {
+			continue
+		}
+		there++
 		if len(a.faults) >= m.tuning.AgentFaults {
 			ids = append(ids, id)
 		}
 	}
-	if 3*len(ids) > len(m.agents) {
+	if 3*len(ids) > there {
 		return nil
 	}
 	slices.Sort(ids)
