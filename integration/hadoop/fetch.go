@@ -52,9 +52,11 @@ func artifacts() []artifact {
 		hadoop("hadoop-client", ""), hadoop("hadoop-hdfs", ""),
 		hadoop("hadoop-hdfs", "test-jar"), hadoop("hadoop-common", "test-jar"), // MiniDFSCluster
 		hadoop("hadoop-mapreduce-client-jobclient", ""), hadoop("hadoop-mapreduce-client-shuffle", ""),
-		hadoop("hadoop-mapreduce-examples", ""), hadoop("hadoop-streaming", ""),
+		hadoop("hadoop-mapreduce-client-app", ""), hadoop("hadoop-mapreduce-examples", ""), hadoop("hadoop-streaming", ""),
 		hadoop("hadoop-yarn-server-resourcemanager", ""), hadoop("hadoop-yarn-server-nodemanager", ""),
 		hadoop("hadoop-yarn-server-timelineservice", ""), // the ResourceManager loads its classes even if it is off
+		// The ResourceManager's, which Maven would leave out for a nearer dependency of narrower scope.
+		{Group: "org.bouncycastle", Name: "bcpkix-jdk18on", Version: "1.78.1"},
 		{Group: "junit", Name: "junit", Version: "4.13.2"},
 		{Group: "org.mockito", Name: "mockito-core", Version: "4.11.0"},
 	}

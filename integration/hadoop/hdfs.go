@@ -66,7 +66,7 @@ func (h *HDFS) Done() <-chan struct{} { return h.proc.done }
 // StartHDFS starts a NameNode and DataNodes, and returns when all have registered. New blocks go to the DataNodes in
 // turn, so files of replication 1 lie evenly. /tmp and /user may be written by all; the account of this process is the
 // superuser. The DataNodes bear the given names, listen on 127.0.0.1 and register with that address.
-func StartHDFS(ctx context.Context, in Install, o HDFSOptions) (h *HDFS, err error) {
+func StartHDFS(ctx context.Context, in Install, o HDFSOptions) (*HDFS, error) {
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
 	}
@@ -82,32 +82,34 @@ func StartHDFS(ctx context.Context, in Install, o HDFSOptions) (h *HDFS, err err
 	if o.Heap == "" {
 		o.Heap = "1g"
 	}
-	h = &HDFS{Hosts: o.DataNodes, install: in, Dir: o.Dir}
+	h := &HDFS{Hosts: o.DataNodes, install: in, Dir: o.Dir}
 	if h.Dir == "" {
-		if h.Dir, err = os.MkdirTemp("", "fairway-hdfs-"); err != nil {
+		dir, err := os.MkdirTemp("", "fairway-hdfs-")
+		if err != nil {
 			return nil, err
 		}
-		h.temp = true
-		// Clients with other accounts read the configuration.
-		if err := os.Chmod(h.Dir, 0o755); err != nil {
-			return nil, err
-		}
+		h.Dir, h.temp = dir, true
 	}
+	up := false
 	defer func() {
-		if err != nil && h.proc != nil {
-			h.proc.stop(0)
-		}
-		if err != nil && h.temp {
-			os.RemoveAll(h.Dir)
+		if !up {
+			h.Stop()
 		}
 	}()
-	if h.Dir, err = filepath.Abs(h.Dir); err != nil {
+	dir, err := filepath.Abs(h.Dir)
+	if err != nil {
 		return nil, err
 	}
+	h.Dir = dir
 	data := filepath.Join(h.Dir, "data")
 	h.ConfDir = filepath.Join(h.Dir, "conf")
 	for _, dir := range []string{data, h.ConfDir} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if h.temp { // clients with other accounts read the configuration
+		if err := os.Chmod(h.Dir, 0o755); err != nil {
 			return nil, err
 		}
 	}
@@ -131,6 +133,7 @@ func StartHDFS(ctx context.Context, in Install, o HDFSOptions) (h *HDFS, err err
 	if err := writeConf(filepath.Join(h.ConfDir, "hdfs-site.xml"), h.conf); err != nil {
 		return nil, err
 	}
+	up = true
 	return h, nil
 }
 
@@ -212,7 +215,9 @@ func (h *HDFS) SafeMode(ctx context.Context, on bool) error {
 
 // Stop ends the JVM and removes the folder if it is a temporary one. It may be called more than once.
 func (h *HDFS) Stop() error {
-	h.proc.stop(15 * time.Second)
+	if h.proc != nil {
+		h.proc.stop(15 * time.Second)
+	}
 	if h.temp {
 		return os.RemoveAll(h.Dir)
 	}
