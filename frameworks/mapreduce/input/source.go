@@ -162,3 +162,25 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// OpenRaw opens a whole file of size bytes, decompressed by its suffix, as plain bytes.
+func OpenRaw(ctx context.Context, fs storage.FS, name string, size int64) (io.ReadCloser, error) {
+	s, err := openSource(ctx, fs, name, spec.Split{Length: size, FileSize: size})
+	if err != nil {
+		return nil, err
+	}
+	return &rawReader{src: s}, nil
+}
+
+type rawReader struct {
+	src *source
+	n   int64
+}
+
+func (r *rawReader) Read(p []byte) (int, error) {
+	n, err := r.src.read(p, r.n)
+	r.n += int64(n)
+	return n, err
+}
+
+func (r *rawReader) Close() error { return r.src.close() }
