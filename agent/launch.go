@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -203,9 +204,8 @@ func (a *Agent) environment(t *task, said map[string]string, jobDir string) []st
 	if vars["HOME"] == "" {
 		vars["HOME"] = dir
 	}
-	for k, v := range said {
-		vars[k] = v
-	}
+	maps.Copy(vars, a.o.TaskEnv)
+	maps.Copy(vars, said)
 	for k, v := range map[string]string{
 		"FAIRWAY_TASK_ID": t.key, "FAIRWAY_SANDBOX": dir, "FAIRWAY_AGENT_ID": a.ID(), "FAIRWAY_AGENT_HOST": a.info.Host,
 		"FAIRWAY_AGENT_DATA_ADDRESS": a.info.DataAddress, "FAIRWAY_BROKER": a.o.BrokerAddress, "FAIRWAY_BINARY": a.binary,

@@ -26,6 +26,10 @@ type Options struct {
 	DataAdvertise string // host or host:port that others reach it by; empty: as it listens, or Host if it listens on all
 	AdminAddress  string // told to the broker, for pages
 
+	// TaskEnv is in every task's environment, where its spec does not say otherwise: what all tasks on this host need to
+	// know of the cluster, such as HADOOP_CONF_DIR.
+	TaskEnv map[string]string
+
 	Sources  map[string]fetch.Source // by URL scheme, beside file, http and https, which it has itself
 	Services []service.Service
 
