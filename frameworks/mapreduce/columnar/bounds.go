@@ -3,7 +3,6 @@ package columnar
 import (
 	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
@@ -36,19 +35,27 @@ func (b bounded) Reallocate(size int, p []byte) []byte {
 }
 
 // guarded runs f and makes an error of a panic: Arrow panics on much that is wrong in foreign bytes.
-func guarded(name string, f func() error) (err error) {
+func guarded(name string, f func() error) error {
+	panicked, err := caught(f)
+	if panicked {
+		return corrupt(name, err)
+	}
+	return err
+}
+
+// caught runs f and returns a panic of it as an error.
+func caught(f func() error) (panicked bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			if e, ok := r.(runtime.Error); ok {
-				err = corrupt(name, e)
-			} else if e, ok := r.(error); ok {
-				err = corrupt(name, e)
+			panicked = true
+			if e, ok := r.(error); ok {
+				err = e
 			} else {
-				err = corrupt(name, fmt.Errorf("%v", r))
+				err = fmt.Errorf("%v", r)
 			}
 		}
 	}()
-	return f()
+	return false, f()
 }
 
 func corrupt(name string, err error) error {

@@ -17,7 +17,7 @@ const rowGroupBytes = 32 << 20
 
 // Writer writes records as rows of a columnar file. It is used by one goroutine.
 type Writer struct {
-	out    io.WriteCloser
+	out    *latch
 	b      *batcher
 	write  func(arrow.Record) error
 	finish func() error
@@ -35,19 +35,46 @@ func createFile(mem memory.Allocator, format Format, file io.WriteCloser, conf m
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{out: file, b: newBatcher(cols)}
-	switch format {
-	case Parquet:
-		err = w.parquet(mem, conf)
-	case Arrow:
-		err = w.arrow(mem, conf)
-	default:
-		err = fmt.Errorf("unknown columnar format %q", format)
-	}
+	w := &Writer{out: &latch{WriteCloser: file}, b: newBatcher(cols)}
+	err = w.try(func() error {
+		switch format {
+		case Parquet:
+			return w.parquet(mem, conf)
+		case Arrow:
+			return w.arrow(mem, conf)
+		}
+		return fmt.Errorf("unknown columnar format %q", format)
+	})
 	if err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// latch remembers the file's own error, which Arrow replaces or panics over.
+type latch struct {
+	io.WriteCloser
+	err error
+}
+
+func (l *latch) Write(p []byte) (int, error) {
+	n, err := l.WriteCloser.Write(p)
+	if err != nil && l.err == nil {
+		l.err = err
+	}
+	return n, err
+}
+
+// try runs f, prefers the file's own error, and takes a panic for an error.
+func (w *Writer) try(f func() error) error {
+	_, err := caught(f)
+	if w.out.err != nil {
+		err = w.out.err
+	}
+	if err != nil {
+		return fmt.Errorf("write columnar file: %w", err)
+	}
+	return nil
 }
 
 // position is a writer that knows how much has been written; Arrow asks for a Seeker to learn that.
@@ -116,9 +143,7 @@ func (w *Writer) Write(key, value []byte) error {
 }
 
 func (w *Writer) flush() error {
-	return guarded("write columnar file", func() error {
-		return w.b.flush(OutputKeyTypeProperty, OutputValueTypeProperty, w.write)
-	})
+	return w.try(func() error { return w.b.flush(OutputKeyTypeProperty, OutputValueTypeProperty, w.write) })
 }
 
 // Close completes the file. After an error of Write it only closes it. A second call does nothing.
@@ -132,7 +157,7 @@ func (w *Writer) Close() error {
 	}
 	err := w.err
 	// Also after an error, for Arrow's buffers; a footer over a broken file harms nobody, for it is not committed.
-	if ferr := guarded("write columnar file", w.finish); err == nil {
+	if ferr := w.try(w.finish); err == nil {
 		err = ferr
 	}
 	if cerr := w.out.Close(); err == nil {
