@@ -300,7 +300,7 @@ func (d *Driver) flush(now time.Time) (finalTaken bool, err error) {
 	if d.dirty && d.final == nil {
 		d.say(&v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: d.statement()}})
 	}
-	if d.progress.dirty && d.final == nil && now.Sub(d.progress.sentAt) >= d.c.ProgressEvery {
+	if d.progress.dirty && (d.final != nil || now.Sub(d.progress.sentAt) >= d.c.ProgressEvery) {
 		d.progress.dirty, d.progress.sentAt = false, now
 		d.say(&v1.FrameworkCall{Call: &v1.FrameworkCall_Progress{
 			Progress: proto.Clone(d.progress.latest).(*v1.JobProgress)}})

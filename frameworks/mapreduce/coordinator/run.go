@@ -263,6 +263,7 @@ const stagingLimit = 5 * time.Second
 func (s *shell) end(e End) {
 	s.result.Phase, s.result.Message, s.result.Counters = e.Phase, e.Message, s.machine.Counters()
 	s.log.Info("job ended", zap.String("job", s.job.ID), zap.Stringer("phase", e.Phase), zap.String("message", e.Message))
+	s.driver.Progress(s.machine.Progress())
 	s.driver.Unregister(&v1.Unregister{Phase: e.Phase, Message: e.Message, Counters: s.result.Counters})
 	if s.job.Staging == "" {
 		return

@@ -63,11 +63,11 @@ func (c *Client) checkInput(ctx context.Context, job *spec.Job, url string) erro
 	found, err := storage.Glob(ctx, files, p)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("input %s does not exist: %w", url, fs.ErrNotExist)
+		return fmt.Errorf("input %s: %w: check its path", url, fs.ErrNotExist)
 	case err != nil:
 		return fmt.Errorf("input %s: %w", url, err)
 	case len(found) == 0:
-		return fmt.Errorf("input %s matches nothing: %w", url, fs.ErrNotExist)
+		return fmt.Errorf("input %s: no file matches: %w", url, fs.ErrNotExist)
 	}
 	for _, i := range found {
 		if i.IsDir {
