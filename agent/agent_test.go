@@ -326,7 +326,7 @@ func TestDiskFull(t *testing.T) {
 		}
 	})
 	b := newFakeBroker(t)
-	b.start(Options{WorkDir: dir}, false)
+	b.start(Options{WorkDir: dir, Binary: "/bin/true"}, false)
 	s := b.accept(nil)
 	spec := shell(1, "cat /dev/zero > big")
 	s.launch(spec)

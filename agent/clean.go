@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"fairway/agent/container"
 	"fairway/agent/sandbox"
 	v1 "fairway/broker/api/fairwayv1"
 	"go.uber.org/zap"
@@ -98,6 +99,15 @@ func (a *Agent) watchQuota(ctx context.Context, t *task, quota int64) {
 		}
 		wait.Reset(max(a.o.QuotaInterval, 100*time.Since(begun)))
 	}
+}
+
+// examine adds to a container's end what a failed task left.
+func (a *Agent) examine(t *task, x *container.Exit, err error) exited {
+	e := exited{task: t, exit: x, err: err}
+	if x != nil && (x.Code != 0 || x.Signal != 0) {
+		e.note, e.full = a.postMortem(t)
+	}
+	return e
 }
 
 // postMortem looks at what a failed task left: the last line of its stderr, and whether the disk is full.

@@ -54,7 +54,11 @@ func (o *owner) takeUp(t *task, rebooted bool) {
 	if err == nil {
 		o.a.log.Info("task taken up", zap.String("task", t.key))
 		t.container = c
-		o.running(t)
+		if x := c.Ended(); x != nil {
+			o.exited(o.a.examine(t, x, nil))
+		} else {
+			o.running(t)
+		}
 		return
 	}
 	if !errors.Is(err, container.ErrGone) {

@@ -265,6 +265,9 @@ func TestIntentAlone(t *testing.T) {
 
 // The supervisor of the real binary shares it with gRPC, bbolt and the rest; this test binary links those as well.
 func TestSupervisorIsSmall(t *testing.T) {
+	if raceEnabled {
+		t.Skip("built with the race detector, which has memory of its own")
+	}
 	b := newFakeBroker(t)
 	a := b.start(Options{}, false)
 	s := b.accept(nil)

@@ -127,11 +127,7 @@ func (o *owner) running(t *task) {
 		if o.work.Err() != nil {
 			return nil
 		}
-		e := exited{task: t, exit: x, err: err}
-		if x != nil && (x.Code != 0 || x.Signal != 0) {
-			e.note, e.full = o.a.postMortem(t)
-		}
-		o.a.post(o.work, e)
+		o.a.post(o.work, o.a.examine(t, x, err))
 		return nil
 	})
 	if quota := t.quota(); quota > 0 {

@@ -46,6 +46,9 @@ type Resources struct {
 	Pids        int64 // 0: 32,768
 }
 
+// leastMemory is the smallest limit that is set, in bytes: the fork itself needs some.
+const leastMemory = 4 << 20
+
 // quotaPeriod is the length of a cpu quota's period in microseconds.
 const quotaPeriod = 100_000
 
@@ -145,9 +148,10 @@ func (h *v1) create(id string, r Resources, spec *supervisor.Spec) error {
 		switch controller {
 		case "memory":
 			if r.MemoryBytes > 0 {
-				err = set(dir, "memory.limit_in_bytes", r.MemoryBytes)
+				limit := max(r.MemoryBytes, leastMemory)
+				err = set(dir, "memory.limit_in_bytes", limit)
 				if err == nil { // swap would only hide the limit; the file is missing where swap is not accounted
-					err = ignoreMissing(set(dir, "memory.memsw.limit_in_bytes", r.MemoryBytes))
+					err = ignoreMissing(set(dir, "memory.memsw.limit_in_bytes", limit))
 				}
 			}
 		case "cpu":
@@ -257,7 +261,7 @@ func (h *v2) create(id string, r Resources, spec *supervisor.Spec) error {
 		switch controller {
 		case "memory":
 			if r.MemoryBytes > 0 {
-				if err = set(dir, "memory.max", r.MemoryBytes); err == nil {
+				if err = set(dir, "memory.max", max(r.MemoryBytes, leastMemory)); err == nil {
 					err = ignoreMissing(set(dir, "memory.swap.max", 0))
 				}
 			}

@@ -56,10 +56,10 @@ func TestV2(t *testing.T) {
 			t.Errorf("%s: agent moved: %v", own, moved)
 		}
 		var spec supervisor.Spec
-		if err := h.create("c1", Resources{MemoryBytes: 1 << 20, CPUMilli: 1500, HardCPU: true, Pids: 7}, &spec); err != nil {
+		if err := h.create("c1", Resources{MemoryBytes: 8 << 20, CPUMilli: 1500, HardCPU: true, Pids: 7}, &spec); err != nil {
 			t.Fatal(err)
 		}
-		for file, want := range map[string]string{"memory.max": "1048576", "memory.swap.max": "0", "memory.oom.group": "1", "cpu.weight": "59", "cpu.max": "150000 100000", "pids.max": "7"} {
+		for file, want := range map[string]string{"memory.max": "8388608", "memory.swap.max": "0", "memory.oom.group": "1", "cpu.weight": "59", "cpu.max": "150000 100000", "pids.max": "7"} {
 			if got := read(t, spec.V2, file); got != want {
 				t.Errorf("%s is %q, want %q", file, got, want)
 			}

@@ -72,6 +72,9 @@ func (c *Container) complaint() string {
 	return ": " + string(b)
 }
 
+// Ended returns how the container ended if that was known when it was attached, else nil.
+func (c *Container) Ended() *Exit { return c.exit }
+
 // Wait returns how the container ended, once all of its processes have and the record is durable. ErrGone: the
 // supervisor was killed; its processes are dead by then.
 func (c *Container) Wait(ctx context.Context) (*Exit, error) {

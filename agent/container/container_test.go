@@ -337,6 +337,9 @@ func TestNothingLeaks(t *testing.T) {
 }
 
 func TestSupervisorIsSmall(t *testing.T) {
+	if raceEnabled {
+		t.Skip("built with the race detector, which has memory of its own")
+	}
 	r := newRuntime(t, Options{})
 	c := start(t, r, Resources{MemoryBytes: 64 << 20}, "sh", "-c", "echo 1; sleep 1000")
 	printed(t, c, 1)

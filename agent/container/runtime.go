@@ -186,8 +186,9 @@ func (c *Container) fork(spec *supervisor.Spec, stdout, stderr *os.File) error {
 	defer log.Close()
 	p, err := os.StartProcess(c.r.binary, []string{supervisor.Argv0}, &os.ProcAttr{
 		Dir: "/",
-		// No collections and one processor: it allocates next to nothing, and must not wake up for nothing.
-		Env:   []string{"GOGC=off", "GOMAXPROCS=1", "GOTRACEBACK=single"},
+		// No collections: it allocates next to nothing, and must not wake up for nothing. Two processors: with one, a
+		// goroutine would wait for the runtime's monitor to see that the other is in a system call.
+		Env:   []string{"GOGC=off", "GOMAXPROCS=2", "GOTRACEBACK=single"},
 		Files: []*os.File{null, null, log, theirs, listener, stdout, stderr},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
@@ -270,6 +271,7 @@ func (r *Runtime) Attach(id string) (*Container, error) {
 	conn, err := dial(c.dir)
 	if err == nil {
 		c.conn = conn
+		c.exit = c.record()
 		return c, nil
 	}
 	if c.exit = c.record(); c.exit != nil {

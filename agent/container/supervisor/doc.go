@@ -3,7 +3,7 @@
 //
 // It is the agent's own binary, executed again with Argv0 as argv[0]. Its work is done in this package's init, which never
 // returns: Go initialises packages in the order of their import paths as soon as their own imports are ready, and this
-// one imports nothing but runtime, syscall, sync/atomic and unsafe, so it runs before nearly everything that a large binary links has touched
+// one imports nothing but syscall, sync/atomic and unsafe, so it runs before nearly everything that a large binary links has touched
 // its memory. That keeps a supervisor below 4 MiB of anonymous memory and its start at a few milliseconds; importing more
 // here (fmt, os, time, encoding/...) undoes it, and a test measures it.
 //

@@ -1,56 +1,33 @@
 package supervisor
 
 import (
-	"runtime"
 	"sync/atomic"
 	"syscall"
 )
 
-// keeper starts the task and waits for every process of the container. It has a thread of its own, because that thread
-// joins the container's v1 cgroups for the fork (the child is then born inside), because the kernel kills the task when
-// the thread that forked it dies, and because wait4 blocks.
+// keeper starts the task and waits for every process of the container.
 type keeper struct {
 	spec *Spec
 	note int // write end of a pipe to the loop
 
-	pid       int  // read by the loop after noteStarted
-	exit      Exit // read by the loop after noteEnded
-	begun     int64
+	pid       int         // the task's first process; 0: it was not started
+	exit      Exit        // read by the loop after the note
 	firstGone atomic.Bool // the first process was reaped: its number may be another's
 }
 
-const (
-	noteStarted = 's'
-	noteEnded   = 'e'
-)
-
-func (k *keeper) tell(n byte) { syscall.Write(k.note, []byte{n}) }
-
-func (k *keeper) run() {
-	runtime.LockOSThread()
-	k.exit.StartNanos = k.begun
-	pid, failure := k.start()
-	syscall.Close(StdoutFD)
-	syscall.Close(StderrFD)
-	if failure != "" {
-		k.exit.StartFailure = failure
-		k.firstGone.Store(true)
-		k.tell(noteEnded)
-		select {} // the thread must not end: it may be the last that is not blocked
-	}
-	k.pid = pid
-	k.tell(noteStarted)
-	k.reap()
-	k.tell(noteEnded)
-	select {}
-}
-
-// start forks and executes the task inside its cgroups.
-func (k *keeper) start() (int, string) {
+// start forks and executes the task inside its cgroups, and returns why it could not. It runs on the main thread, to which
+// init is bound, for two reasons: that thread joins the container's v1 cgroups for the fork (the child is then born inside),
+// and the kernel kills the task when the thread that forked it dies, which must not be before the supervisor does.
+func (k *keeper) start() (failure string) {
+	defer func() {
+		syscall.Close(StdoutFD)
+		syscall.Close(StderrFD)
+		k.firstGone.Store(k.pid == 0)
+	}()
 	s := k.spec
 	null, err := syscall.Open("/dev/null", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, "open /dev/null: " + err.Error()
+		return "open /dev/null: " + err.Error()
 	}
 	defer syscall.Close(null)
 	attr := &syscall.ProcAttr{
@@ -67,7 +44,7 @@ func (k *keeper) start() (int, string) {
 	if s.V2 != "" {
 		fd, err := syscall.Open(s.V2, syscall.O_RDONLY|syscall.O_DIRECTORY|syscall.O_CLOEXEC, 0)
 		if err != nil {
-			return 0, "open cgroup " + s.V2 + ": " + err.Error()
+			return "open cgroup " + s.V2 + ": " + err.Error()
 		}
 		defer syscall.Close(fd)
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, fd
@@ -76,15 +53,16 @@ func (k *keeper) start() (int, string) {
 		// "0" is the writing thread. Through tasks (not cgroup.procs) the kernel moves it without its global lock.
 		if err := writeFile(c.Dir+"/tasks", "0"); err != nil {
 			k.leave(i)
-			return 0, "join cgroup " + c.Dir + ": " + err.Error()
+			return "join cgroup " + c.Dir + ": " + err.Error()
 		}
 	}
 	pid, err := syscall.ForkExec(s.Path, s.Argv, attr)
 	k.leave(len(s.V1))
 	if err != nil {
-		return 0, "execute " + s.Path + ": " + err.Error()
+		return "execute " + s.Path + ": " + err.Error()
 	}
-	return pid, ""
+	k.pid = pid
+	return ""
 }
 
 func (k *keeper) leave(n int) {
@@ -93,9 +71,15 @@ func (k *keeper) leave(n int) {
 	}
 }
 
-// reap waits until no process of the container is left. As the supervisor is the subreaper of all that the task has
-// forked, nothing escapes it by a double fork or a session of its own. When the first process ends, the rest is killed.
+// reap has a goroutine of its own, because wait4 blocks. It waits until no process of the container is left. As the
+// supervisor is the subreaper of all that the task has forked, nothing escapes it by a double fork or a session of its
+// own. When the first process ends, the rest is killed.
 func (k *keeper) reap() {
+	k.reapAll()
+	syscall.Write(k.note, []byte{'e'})
+}
+
+func (k *keeper) reapAll() {
 	for {
 		var status syscall.WaitStatus
 		var usage syscall.Rusage
@@ -142,7 +126,7 @@ func (k *keeper) reaped(pid int, err error, status syscall.WaitStatus, usage sys
 	}
 }
 
-// killAll sends SIGKILL to every process of the container. The loop may call it once it has seen noteStarted.
+// killAll sends SIGKILL to every process of the container. Both goroutines call it.
 func (k *keeper) killAll() {
 	if k.spec.V2 != "" && writeFile(k.spec.V2+"/cgroup.kill", "1") == nil {
 		return

@@ -33,17 +33,15 @@ type holder struct {
 	spec *Spec
 	keep keeper
 
-	pid    int // the task's first process; 0: none
-	exit   []byte
+	exit   []byte // the record; nil: the task runs
 	acked  bool
 	killed bool // asked for by an agent
 	oom    bool
-	due    bool // everything is to be killed as soon as there is something
 
 	conns []*conn
-	timer int // timerfd: the end of a kill's grace, later the end of the wait for an acknowledgement
-	note  [2]int
-	oomFD int // eventfd of the memory cgroup; -1: none
+	timer int    // timerfd: the end of a kill's grace, later the end of the wait for an acknowledgement
+	note  [2]int // pipe: the keeper says that everything has ended
+	oomFD int    // eventfd of the memory cgroup; -1: none
 }
 
 const (
@@ -91,8 +89,15 @@ func supervise() {
 	h.timer = int(fd)
 	h.oomFD = watchOOM(h.spec)
 
-	h.keep = keeper{spec: h.spec, note: h.note[1], begun: now()}
-	go h.keep.run()
+	h.keep = keeper{spec: h.spec, note: h.note[1]}
+	h.keep.exit.StartNanos = now()
+	if failure := h.keep.start(); failure != "" {
+		h.keep.exit.StartFailure = failure
+		h.ended()
+	} else {
+		h.send(MsgStarted, Number8(int64(h.keep.pid)))
+		go h.keep.reap()
+	}
 	h.loop()
 }
 
@@ -124,7 +129,11 @@ const (
 func (h *holder) loop() {
 	var fds []pollFD
 	for !h.acked {
-		fds = append(fds[:0], pollFD{fd: int32(h.note[0]), events: pollIn}, pollFD{fd: int32(h.timer), events: pollIn},
+		ends := int32(h.note[0])
+		if h.exit != nil {
+			ends = -1 // poll passes over it
+		}
+		fds = append(fds[:0], pollFD{fd: ends, events: pollIn}, pollFD{fd: int32(h.timer), events: pollIn},
 			pollFD{fd: ListenFD, events: pollIn}, pollFD{fd: int32(h.oomFD), events: pollIn})
 		for _, c := range h.conns {
 			fds = append(fds, pollFD{fd: int32(c.fd), events: pollIn})
@@ -137,7 +146,7 @@ func (h *holder) loop() {
 			die("poll: " + e.Error())
 		}
 		if fds[0].revents != 0 {
-			h.noted()
+			h.ended()
 		}
 		if fds[1].revents != 0 {
 			var b [8]byte
@@ -145,7 +154,7 @@ func (h *holder) loop() {
 			if h.exit != nil {
 				return // nobody came; the record is on disk
 			}
-			h.killAll()
+			h.keep.killAll()
 		}
 		if fds[3].revents != 0 {
 			h.outOfMemory()
@@ -154,26 +163,6 @@ func (h *holder) loop() {
 		if fds[2].revents&pollIn != 0 {
 			h.accept()
 		}
-	}
-}
-
-// noted takes one note of the keeper: the task has started, or everything has ended.
-func (h *holder) noted() {
-	var b [1]byte
-	if n, _ := syscall.Read(h.note[0], b[:]); n != 1 {
-		return
-	}
-	switch b[0] {
-	case noteStarted:
-		h.pid = h.keep.pid
-		h.send(MsgStarted, Number8(int64(h.pid)))
-		if h.due {
-			h.keep.killAll()
-		} else if h.killed { // asked for before there was anything to kill
-			h.terminate()
-		}
-	case noteEnded:
-		h.ended()
 	}
 }
 
@@ -204,23 +193,10 @@ func (h *holder) kill(graceMillis int64) {
 		return
 	}
 	h.killed = true
-	if h.pid != 0 && graceMillis > 0 {
-		h.terminate()
+	if graceMillis > 0 && !h.keep.firstGone.Load() {
+		syscall.Kill(-h.keep.pid, syscall.SIGTERM)
 	}
 	h.arm(graceMillis * 1e6)
-}
-
-func (h *holder) killAll() {
-	if h.due = true; h.pid != 0 {
-		h.keep.killAll()
-	}
-}
-
-// terminate asks the task's process group to end.
-func (h *holder) terminate() {
-	if !h.keep.firstGone.Load() {
-		syscall.Kill(-h.pid, syscall.SIGTERM)
-	}
 }
 
 // outOfMemory ends the whole container: half of one is of no use to anybody, and its status says why.
@@ -229,7 +205,7 @@ func (h *holder) outOfMemory() {
 	syscall.Read(h.oomFD, b[:])
 	if h.exit == nil {
 		h.oom = true
-		h.killAll()
+		h.keep.killAll()
 	}
 	syscall.Close(h.oomFD)
 	h.oomFD = -1
@@ -247,8 +223,8 @@ func (h *holder) accept() {
 	}
 	c := &conn{fd: fd}
 	h.conns = append(h.conns, c)
-	if h.pid != 0 {
-		c.send(MsgStarted, Number8(int64(h.pid)))
+	if h.keep.pid != 0 {
+		c.send(MsgStarted, Number8(int64(h.keep.pid)))
 	}
 	if h.exit != nil {
 		c.send(MsgExit, h.exit)
