@@ -22,6 +22,7 @@ var ErrNotLeader = errors.New("not the leader")
 type entry struct {
 	data   []byte
 	future raft.ApplyFuture // nil: not handed to raft
+	result chan error       // of future, capacity 1
 	done   func(error)      // nil: a part of a batch whose last part has it
 	at     time.Time
 	term   uint64
@@ -46,7 +47,7 @@ func (j *Journal) Lead(ctx context.Context) (*state.State, error) {
 			}
 			continue // leadership was lost, or the journal failed: awaitLeadership tells
 		}
-		s, last := j.copyState(term)
+		s, last := j.machine.clone(term)
 		j.mu.Lock()
 		if !j.leads || j.raft.CurrentTerm() != term {
 			j.mu.Unlock()
@@ -94,15 +95,23 @@ func (j *Journal) barrier(ctx context.Context) error {
 
 // Append makes facts durable as one entry (or more, where they are larger than an entry may be). It does not wait, and
 // keeps nothing of facts. done is called once, from one goroutine for all entries and in their order, and must not block
-// for long. After one failure all later entries of the term fail with ErrNotLeader. done must not call Close.
+// for long nor call Close. After one failure all later entries of the term fail with ErrNotLeader.
 func (j *Journal) Append(facts []state.Fact, done func(error)) {
 	now := time.Now()
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.closed {
+		go done(fmt.Errorf("append: %w: the journal is closed", ErrNotLeader))
+		return
+	}
 	for {
 		e := &entry{at: now, term: j.term}
-		e.data, facts = encodeEntry(j.term, j.next, facts)
-		j.next++
+		if e.term != 0 {
+			e.data, facts = encodeEntry(j.term, j.next, facts)
+			j.next++
+		} else {
+			facts = nil
+		}
 		j.queue = append(j.queue, e)
 		if len(facts) == 0 {
 			e.done = done
@@ -121,10 +130,14 @@ func (j *Journal) send() {
 	for j.sent < min(MaxInFlight, len(j.queue)) {
 		e := j.queue[j.sent]
 		j.sent++
-		if e.term != 0 && e.term == j.term {
-			// The channel behind has more room than entries may be in flight, so this does not wait.
-			e.future = j.raft.Apply(e.data, 0)
+		if e.term == 0 || e.term != j.term {
+			continue
 		}
+		// The channel behind has more room than entries may be in flight, so this does not wait. Raft forgets futures
+		// when it is shut down, so that nobody may wait for one without looking at anything else.
+		e.future = j.raft.Apply(e.data, 0)
+		e.result = make(chan error, 1)
+		go func() { e.result <- e.future.Error() }()
 	}
 }
 
@@ -136,14 +149,17 @@ func (j *Journal) finish() error {
 		if len(j.queue) > 0 {
 			e = j.queue[0]
 		}
+		closed := j.closed
 		j.mu.Unlock()
 		if e == nil {
-			select {
-			case <-j.wake:
-				continue
-			case <-j.closing:
+			if closed {
 				return nil
 			}
+			select {
+			case <-j.wake:
+			case <-j.closing:
+			}
+			continue
 		}
 		err := j.outcome(e)
 		j.mu.Lock()
@@ -169,19 +185,31 @@ func (j *Journal) outcome(e *entry) error {
 		}
 		return fmt.Errorf("append: %w", ErrNotLeader)
 	}
-	if err := e.future.Error(); err != nil {
-		if failure := j.Err(); failure != nil {
-			return failure
+	var err error
+	select {
+	case err = <-e.result:
+	case <-j.failed:
+		return j.failure
+	case <-j.closing:
+		select {
+		case err = <-e.result:
+		default:
+			err = raft.ErrRaftShutdown
 		}
-		if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrRaftShutdown) {
-			return fmt.Errorf("append: %w: %w", ErrNotLeader, err)
+	}
+	if err == nil {
+		if err, ok := e.future.Response().(error); ok {
+			return fmt.Errorf("append: %w", err)
 		}
-		return fmt.Errorf("append: %w", err)
+		return nil
 	}
-	if err, ok := e.future.Response().(error); ok {
-		return fmt.Errorf("append: %w", err)
+	if failure := j.Err(); failure != nil {
+		return failure
 	}
-	return nil
+	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) || errors.Is(err, raft.ErrRaftShutdown) {
+		return fmt.Errorf("append: %w: %w", ErrNotLeader, err)
+	}
+	return fmt.Errorf("append: %w", err)
 }
 
 // InFlight is the number of appended entries that are not done.

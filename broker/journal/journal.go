@@ -11,11 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-
-	"fairway/broker/state"
 )
 
 // Journal is one voter's log and its copy of the state. Its methods may be called from several goroutines.
@@ -42,6 +39,7 @@ type Journal struct {
 	next    uint64   // number of the next entry in the term
 	queue   []*entry // appended and not done, in order
 	sent    int      // of them, handed to raft
+	closed  bool
 	wake    chan struct{}
 
 	failed   chan struct{}
@@ -79,9 +77,7 @@ func open(ctx context.Context, o Options) (_ *Journal, err error) {
 		}
 	}()
 	logger := bridge(o.Log)
-	if j.metrics, err = newMetrics(o.Registerer, j); err != nil {
-		return nil, err
-	}
+	j.metrics = newMetrics(o.Registerer, j)
 	j.machine = newMachine(o.Log, j.fail)
 	if j.snapshots, err = newSnapshots(filepath.Join(o.Dir, "snapshots")); err != nil {
 		return nil, err
@@ -94,6 +90,9 @@ func open(ctx context.Context, o Options) (_ *Journal, err error) {
 		return nil, err
 	}
 	if err := j.store.verify(ctx, meta.Index); err != nil {
+		return nil, err
+	}
+	if err := j.metrics.register(); err != nil {
 		return nil, err
 	}
 	if err := j.start(logger); err != nil {
@@ -125,6 +124,9 @@ func (j *Journal) fail(err error) {
 		j.log.Error("the journal failed", zap.Error(err))
 		close(j.failed)
 		j.setLeads(false)
+		if j.store.running.Load() {
+			j.raft.Shutdown() // else it would stand for election for ever
+		}
 	})
 }
 
@@ -195,6 +197,7 @@ func (j *Journal) watch() error {
 
 // compact takes snapshots when the log has grown.
 func (j *Journal) compact() error {
+	var least int64
 	for {
 		select {
 		case <-j.closing:
@@ -203,12 +206,15 @@ func (j *Journal) compact() error {
 			return nil
 		case <-j.machine.grown:
 		}
-		if j.machine.logBytes.Load() < max(j.o.SnapshotLogBytes, j.snapshots.bytes.Load()) {
+		if j.machine.logBytes.Load() < max(j.o.SnapshotLogBytes, j.snapshots.bytes.Load(), least) {
 			continue
 		}
-		if err := j.snapshot(); err != nil && j.Err() == nil {
-			// The log stays; the next entry tries again.
-			j.log.Error("no snapshot was taken", zap.Error(err))
+		least = 0
+		if err := j.snapshot(); err != nil && j.Err() == nil && !errors.Is(err, raft.ErrRaftShutdown) {
+			// The log stays, so nothing is lost but room.
+			least = j.machine.logBytes.Load() + j.o.SnapshotLogBytes
+			j.metrics.snapshotFailures.Inc()
+			j.log.Error("no snapshot was taken; the next is tried when the log has grown", zap.Error(err), zap.Int64("log bytes", least))
 		}
 	}
 }
@@ -242,6 +248,9 @@ func (j *Journal) Close() error {
 	j.closeOnce.Do(func() {
 		j.setLeads(false)
 		err := j.raft.Shutdown().Error()
+		j.mu.Lock()
+		j.closed = true
+		j.mu.Unlock()
 		close(j.closing)
 		j.closeErr = errors.Join(err, j.group.Wait(), j.release())
 	})
@@ -296,17 +305,11 @@ func (j *Journal) Stats() (Stats, error) {
 	if s.DiskBytes, err = diskBytes(j.o.Dir); err != nil {
 		return Stats{}, err
 	}
-	if metas, err := j.snapshots.List(); err == nil && len(metas) > 0 {
-		s.SnapshotBytes, s.SnapshotIndex = metas[0].Size, metas[0].Index
-		s.SnapshotAt = time.Unix(0, j.snapshots.at.Load())
+	if s.SnapshotBytes = j.snapshots.bytes.Load(); s.SnapshotBytes > 0 {
+		s.SnapshotIndex, s.SnapshotAt = j.snapshots.index.Load(), time.Unix(0, j.snapshots.at.Load())
 	}
 	j.mu.Lock()
 	s.Leader = j.leads
 	j.mu.Unlock()
 	return s, nil
 }
-
-var _ raft.LogStore = (*wal.WAL)(nil)
-
-// copyState is a clone of the committed state and the number of the term's last entry in it.
-func (j *Journal) copyState(term uint64) (*state.State, uint64) { return j.machine.clone(term) }

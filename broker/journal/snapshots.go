@@ -37,7 +37,8 @@ const (
 // snapshots is raft's store of snapshots.
 type snapshots struct {
 	dir   string
-	bytes atomic.Int64 // of the newest
+	bytes atomic.Int64 // of the newest; 0: there is none
+	index atomic.Uint64
 	at    atomic.Int64 // Unix ns, when it was written
 }
 
@@ -98,6 +99,7 @@ func (s *snapshots) restore(m *machine) (raft.SnapshotMeta, error) {
 		s.at.Store(info.ModTime().UnixNano())
 	}
 	s.bytes.Store(meta.Size)
+	s.index.Store(meta.Index)
 	return *meta, nil
 }
 
@@ -112,6 +114,9 @@ func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	var metas []*raft.SnapshotMeta
 	for _, name := range names {
 		meta, body, err := s.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a newer one took its place
+		}
 		if err != nil {
 			return nil, fmt.Errorf("snapshot %s: %w", s.path(name), err)
 		}
@@ -134,48 +139,49 @@ func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	meta, err := readDescription(f)
+	meta, head, err := readDescription(f)
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	meta.Size = info.Size() - head
 	return meta, body{bufio.NewReaderSize(f, 1<<20), f}, nil
 }
 
-func readDescription(f *os.File) (*raft.SnapshotMeta, error) {
+// readDescription reads what is before the body, and tells how long it is.
+func readDescription(f io.Reader) (*raft.SnapshotMeta, int64, error) {
 	var head [snapshotHead]byte
 	if _, err := io.ReadFull(f, head[:]); err != nil {
-		return nil, fmt.Errorf("%w: %w", state.ErrCorrupt, err)
+		return nil, 0, fmt.Errorf("%w: %w", state.ErrCorrupt, err)
 	}
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
-		return nil, fmt.Errorf("%w: this is no snapshot", state.ErrCorrupt)
+		return nil, 0, fmt.Errorf("%w: this is no snapshot", state.ErrCorrupt)
 	}
 	if v := head[len(snapshotMagic)]; v != snapshotVersion {
 		if v == 0 {
-			return nil, fmt.Errorf("%w: version 0", state.ErrCorrupt)
+			return nil, 0, fmt.Errorf("%w: version 0", state.ErrCorrupt)
 		}
-		return nil, fmt.Errorf("version %d: %w", v, state.ErrNewer)
+		return nil, 0, fmt.Errorf("version %d: %w", v, state.ErrNewer)
 	}
 	n := binary.LittleEndian.Uint32(head[len(snapshotMagic)+1:])
 	if n > maxDescription {
-		return nil, fmt.Errorf("%w: description of %d bytes", state.ErrCorrupt, n)
+		return nil, 0, fmt.Errorf("%w: description of %d bytes", state.ErrCorrupt, n)
 	}
 	text := make([]byte, n)
 	if _, err := io.ReadFull(f, text); err != nil {
-		return nil, fmt.Errorf("%w: %w", state.ErrCorrupt, err)
+		return nil, 0, fmt.Errorf("%w: %w", state.ErrCorrupt, err)
 	}
 	if crc32.Checksum(text, castagnoli) != binary.LittleEndian.Uint32(head[len(snapshotMagic)+5:]) {
-		return nil, fmt.Errorf("%w: wrong checksum of the description", state.ErrCorrupt)
+		return nil, 0, fmt.Errorf("%w: wrong checksum of the description", state.ErrCorrupt)
 	}
 	meta := new(raft.SnapshotMeta)
 	if err := json.Unmarshal(text, meta); err != nil {
-		return nil, fmt.Errorf("%w: %w", state.ErrCorrupt, err)
+		return nil, 0, fmt.Errorf("%w: %w", state.ErrCorrupt, err)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	meta.Size = info.Size() - int64(snapshotHead) - int64(n)
-	return meta, nil
+	return meta, int64(snapshotHead) + int64(n), nil
 }
 
 // Create begins a snapshot.
@@ -194,7 +200,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, c r
 	head := append([]byte(snapshotMagic), snapshotVersion)
 	head = binary.LittleEndian.AppendUint32(head, uint32(len(text)))
 	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(text, castagnoli))
-	w := &snapshotFile{s: s, id: meta.ID, f: f}
+	w := &snapshotFile{s: s, id: meta.ID, index: index, f: f}
 	if _, err := f.Write(append(head, text...)); err != nil {
 		return nil, errors.Join(err, w.Cancel())
 	}
@@ -205,6 +211,7 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, c r
 type snapshotFile struct {
 	s       *snapshots
 	id      string
+	index   uint64
 	f       *os.File
 	bytes   int64
 	pending int
@@ -252,6 +259,7 @@ func (w *snapshotFile) Close() error {
 		return err
 	}
 	w.s.bytes.Store(w.bytes)
+	w.s.index.Store(w.index)
 	w.s.at.Store(time.Now().UnixNano())
 	names, err := w.s.names()
 	if err != nil {

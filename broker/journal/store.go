@@ -33,8 +33,12 @@ func openStore(dir string, segmentBytes int, files types.VFS, logger raftLogger,
 		files = new(disk)
 	}
 	meta := new(metadb.BoltMetaDB)
+	segments := segment.NewFiler(dir, files)
+	if err := repairTail(dir, meta, segments, segmentBytes); err != nil {
+		return nil, errors.Join(fmt.Errorf("log %s: %w", dir, err), meta.Close())
+	}
 	w, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger.Named("wal")),
-		wal.WithSegmentFiler(segment.NewFiler(dir, files)))
+		wal.WithSegmentFiler(segments))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("log %s: %w", dir, err), meta.Close())
 	}

@@ -22,8 +22,8 @@ type Results struct {
 	HoldMaxMS      float64 `json:"snapshot_hold_max_ms"`
 	QuietHoldMS    float64 `json:"quiet_hold_ms"` // the same while none was taken, for as long: what the machine does by itself
 	QuietMaxMS     float64 `json:"quiet_max_ms"`
-	RestartS       float64 `json:"restart_s"`    // from Open to the state in its new owner's hands
-	DiskRatio      float64 `json:"disk_ratio"`   // the most that the folder held, over the newest snapshot
+	RestartS       float64 `json:"restart_s"`  // from Open to the state in its new owner's hands
+	DiskRatio      float64 `json:"disk_ratio"` // the most that the folder held, over the newest snapshot
 	SnapshotBytes  int64   `json:"snapshot_bytes"`
 	SnapshotS      float64 `json:"snapshot_s"`
 	CommitP50      int64   `json:"commit_p50_us"`
