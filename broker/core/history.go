@@ -55,8 +55,8 @@ func (m *machine) sample() {
 		if r == nil || r.num == 0 {
 			return
 		}
-		x := &v1.RoleShare{Role: r.path, Launched: r.launched, Waiting: uint32(min(share.Waiting, 1<<32-1))}
-		x.DominantShare, _ = r.used.Dominant(m.total)
+		// What is offered is held for the role and counts as the sharing decision counts it.
+		x := &v1.RoleShare{Role: r.path, Launched: r.launched, Waiting: uint32(min(share.Waiting, 1<<32-1)), DominantShare: share.Dominant}
 		if x.DominantShare != 0 || x.Waiting != 0 || x.Launched != 0 {
 			s.Roles = append(s.Roles, x)
 		}
