@@ -81,7 +81,10 @@ func (s *Stream) Add(r *Reader) error {
 			if err := r.advance(); err != nil {
 				return err
 			}
-			return s.write(r.rec)
+			if err := s.write(r.rec); err != nil {
+				return corrupt(r.name, err) // or a WriteError, which is looked for first
+			}
+			return nil
 		})
 		if err == io.EOF {
 			return nil

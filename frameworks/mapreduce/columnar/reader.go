@@ -119,7 +119,10 @@ func (r *Reader) WriteStream(w io.Writer, moved func(rows int64)) error {
 			if err := r.advance(); err != nil {
 				return err
 			}
-			return out.Write(r.rec)
+			if err := out.Write(r.rec); err != nil {
+				return corrupt(r.name, err) // or a WriteError, which is looked for first
+			}
+			return nil
 		})
 		switch {
 		case err == io.EOF:
