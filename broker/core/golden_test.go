@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 					out := s.run(t, d)
 					synctest.Wait()
 					s.w.check()
-					return out + s.news()
+					return strings.ReplaceAll(out, "-"+s.tag()+"-", "-") + s.news()
 				})
 				s.w.halt()
 			})
@@ -398,6 +398,8 @@ func (s *script) news() string {
 			commands := a.commands
 			a.commands = nil
 			a.mu.Unlock()
+			// What the agent itself and the launcher have set off at one time has no order between them.
+			slices.SortStableFunc(commands, func(a, b *v1.AgentCommand) int { return commandRank(a) - commandRank(b) })
 			for _, c := range commands {
 				lines = append(lines, commandLine(c))
 			}
@@ -441,6 +443,20 @@ func (s *script) news() string {
 }
 
 var errReported = errors.New("reported")
+
+func commandRank(c *v1.AgentCommand) int {
+	switch c.Command.(type) {
+	case *v1.AgentCommand_Registered:
+		return 0
+	case *v1.AgentCommand_Launch:
+		return 1
+	case *v1.AgentCommand_Kill:
+		return 2
+	case *v1.AgentCommand_JobEnded:
+		return 3
+	}
+	return 4
+}
 
 func commandLine(c *v1.AgentCommand) string {
 	switch x := c.Command.(type) {

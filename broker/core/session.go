@@ -25,6 +25,7 @@ type outbox[T any] struct {
 
 	mu      sync.Mutex
 	queue   []*T
+	unread  int // in queue, and taken by the pump
 	ended   bool
 	err     error
 	aborted bool
@@ -41,12 +42,13 @@ func (o *outbox[T]) push(m *T) {
 		o.mu.Unlock()
 		return
 	}
-	if len(o.queue) >= maxUnread {
+	if o.unread >= maxUnread {
 		o.mu.Unlock()
 		o.abort(fmt.Errorf("%w: %d messages were not read", api.ErrSessionEnded, maxUnread))
 		return
 	}
 	o.queue = append(o.queue, m)
+	o.unread++
 	o.mu.Unlock()
 	o.signal()
 }
@@ -99,6 +101,7 @@ func (o *outbox[T]) pump() {
 	var batch []*T
 	for {
 		o.mu.Lock()
+		o.unread -= len(batch)
 		clear(batch)
 		batch, o.queue = o.queue, batch[:0]
 		ended := o.ended

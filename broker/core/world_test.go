@@ -33,6 +33,10 @@ type world struct {
 func newWorld(t *testing.T, config Config) *world {
 	w := &world{t: t, journal: &memJournal{}, config: config}
 	w.start()
+	t.Cleanup(func() {
+		w.stop()
+		w.journal.drop()
+	})
 	return w
 }
 
@@ -270,13 +274,6 @@ func (a *fakeAgent) finish(id *v1.TaskID, state v1.TaskState, code int32, messag
 	a.say(a.session, key(id), state, code, message)
 	a.mu.Unlock()
 	synctest.Wait()
-}
-
-func (a *fakeAgent) has(id *v1.TaskID) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	t := a.tasks[key(id)]
-	return t != nil && !terminal(t.state)
 }
 
 // disconnect ends the session; what runs runs on.

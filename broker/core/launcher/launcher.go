@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -256,8 +258,8 @@ func (n *lane) request(s api.FrameworkSession, wanted map[uint64]*want) error {
 	}
 	n.version++
 	u := &v1.UpdateRequests{LastOffer: n.seen}
-	for g, w := range wanted {
-		u.Groups = append(u.Groups, &v1.RequestGroup{Id: g, Version: n.version, Shape: w.Shape, Total: 1})
+	for _, g := range slices.Sorted(maps.Keys(wanted)) { // older jobs first
+		u.Groups = append(u.Groups, &v1.RequestGroup{Id: g, Version: n.version, Shape: wanted[g].Shape, Total: 1})
 	}
 	return s.Send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: u}})
 }
