@@ -55,6 +55,7 @@ type Driver struct {
 	live      map[uint64]struct{} // launched here and not ended
 	killing   map[uint64]*v1.KillTask
 	groups    map[uint64]*group
+	open      map[uint64]openOffer // offers that were not answered
 	removed   []uint64
 	version   uint64 // of the last statement of any group
 	dirty     bool   // some group must be stated again
@@ -70,6 +71,12 @@ type Driver struct {
 type group struct {
 	wanted *v1.RequestGroup
 	dirty  bool
+}
+
+// openOffer is what an offer took from the outstanding total of its group.
+type openOffer struct {
+	group uint64
+	count uint32
 }
 
 type progressState struct {
@@ -102,6 +109,7 @@ func New(c Config) *Driver {
 		live:      make(map[uint64]struct{}),
 		killing:   make(map[uint64]*v1.KillTask),
 		groups:    make(map[uint64]*group),
+		open:      make(map[uint64]openOffer),
 	}
 }
 
@@ -178,6 +186,7 @@ func (d *Driver) NewTaskID() *v1.TaskID {
 // who counts for himself gives ids from NextSequence on, each once and in order.
 // filter keeps the rest of the offer away for so long; 0: the broker's default, negative: none.
 func (d *Driver) Accept(offer uint64, filter time.Duration, tasks ...*v1.TaskSpec) {
+	d.answered(offer, len(tasks))
 	for _, t := range tasks {
 		if t.Task == nil {
 			t.Task = d.NewTaskID()
@@ -194,6 +203,9 @@ func (d *Driver) Accept(offer uint64, filter time.Duration, tasks ...*v1.TaskSpe
 func (d *Driver) Decline(filter time.Duration, offers ...uint64) {
 	if len(offers) == 0 {
 		return
+	}
+	for _, o := range offers {
+		d.answered(o, 0)
 	}
 	d.say(&v1.FrameworkCall{Call: &v1.FrameworkCall_Decline{Decline: &v1.DeclineOffers{
 		Offers: offers, FilterNanos: filterNanos(filter)}}})
@@ -239,6 +251,19 @@ func (d *Driver) SaveState(version uint64, state []byte) {
 func (d *Driver) Unregister(u *v1.Unregister) {
 	if d.final == nil {
 		d.final = u
+	}
+}
+
+// answered follows the outstanding totals as the broker counts them: an offer lowers its group's, what is left of it
+// raises it again.
+func (d *Driver) answered(id uint64, used int) {
+	o, ok := d.open[id]
+	if !ok {
+		return
+	}
+	delete(d.open, id)
+	if g := d.groups[o.group]; g != nil {
+		g.wanted.Total += o.count - uint32(min(used, int(o.count)))
 	}
 }
 

@@ -32,11 +32,14 @@ func (d *Driver) handle(e *v1.FrameworkEvent) error {
 		for _, o := range e.Offers.Offers {
 			d.lastOffer = max(d.lastOffer, o.Id)
 			if g := d.groups[o.Group]; g != nil {
-				g.wanted.Total -= min(g.wanted.Total, o.Count)
+				n := min(g.wanted.Total, o.Count)
+				g.wanted.Total -= n
+				d.open[o.Id] = openOffer{o.Group, n}
 			}
 		}
 		s.Offers(d, e.Offers.Offers)
 	case *v1.FrameworkEvent_Rescind:
+		d.answered(e.Rescind.Offer, 0)
 		s.Rescinded(d, e.Rescind.Offer, e.Rescind.Reason)
 	case *v1.FrameworkEvent_Status:
 		d.status(e.Status)

@@ -263,6 +263,9 @@ func (d *Driver) drainPosts() {
 
 // forgetSession drops what counted only in the session that has ended.
 func (d *Driver) forgetSession() {
+	for id := range d.open { // offers are void without their session
+		d.answered(id, 0)
+	}
 	out := d.out
 	d.out, d.retryAt, d.ended = nil, time.Time{}, false
 	for _, c := range out {
