@@ -226,17 +226,13 @@ func TestEnvironmentAndFiles(t *testing.T) {
 	s.launch(spec)
 	expect(t, s.end(spec.Task), finished, 0, "")
 	dir, job := a.tree.Dir("f-1", 1), a.tree.JobDir("job-1")
-	home, err := os.UserHomeDir()
-	if err != nil {
-		t.Fatal(err)
-	}
 	me, err := accountOf("")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := "B=b\nFAIRWAY_AGENT_DATA_ADDRESS=" + a.DataAddress() + "\nFAIRWAY_AGENT_HOST=h1\nFAIRWAY_AGENT_ID=a-1\nFAIRWAY_BINARY=/bin/echo\nFAIRWAY_BROKER=unix:///b\n" +
 		"FAIRWAY_CPU_MILLI=100\nFAIRWAY_JOB_DIR=" + job + "\nFAIRWAY_JOB_ID=job-1\nFAIRWAY_MEMORY_BYTES=67108864\nFAIRWAY_SANDBOX=" + dir +
-		"\nFAIRWAY_SECRET_FILE=" + dir + "/.fairway/secret\nFAIRWAY_TASK_ID=f-1/1\nFAIRWAY_TOKEN_FILE=" + dir + "/.fairway/token\nHOME=" + home +
+		"\nFAIRWAY_SECRET_FILE=" + dir + "/.fairway/secret\nFAIRWAY_TASK_ID=f-1/1\nFAIRWAY_TOKEN_FILE=" + dir + "/.fairway/token\nHOME=" + me.home +
 		"\nLOGNAME=" + me.name + "\nPATH=" + os.Getenv("PATH") + "\nPWD=" + dir + "\nTMPDIR=" + dir + "/tmp\nUSER=" + me.name + "\n" + dir +
 		"\n.\n..\n.fairway\nconf\nstderr\nstdout\ntmp\ninline\n640\n700\n700\n700"
 	got := a.file(t, spec.Task, "stdout")

@@ -107,7 +107,7 @@ func decodeTask(b []byte) (*Task, error) {
 		}
 		t.Updates = append(t.Updates, u)
 	}
-	if r.Last != nil {
+	if len(r.Last) > 0 {
 		t.Last = &v1.TaskStatus{}
 		if err := proto.Unmarshal(r.Last, t.Last); err != nil {
 			return nil, err

@@ -380,7 +380,7 @@ func FuzzTarget(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, target string) {
 		for _, extract := range []bool{false, true} {
 			got, err := Target(&v1.URI{Value: value, Target: target, Extract: extract})
-			if err == nil && (!filepath.IsLocal(got) || strings.Contains(got, "..") && !strings.Contains(value+target, "...") && strings.HasPrefix(got, "..")) {
+			if err == nil && !filepath.IsLocal(got) {
 				t.Errorf("%q %q goes to %q", value, target, got)
 			}
 		}
