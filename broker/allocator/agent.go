@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"math/bits"
+	"slices"
 
 	"fairway/broker/resource"
 )
@@ -19,16 +20,11 @@ type agent struct {
 	next   int32  // further agent on the host
 	offers int32  // newest live offer
 	kept   int32  // group that it is reserved for, or none
-	free   resource.Vector
-	total  resource.Vector
-	used   resource.Vector
-	holds  []hold
-}
-
-// hold is what tasks of one framework use on an agent.
-type hold struct {
-	fw   uint32
-	used resource.Vector
+	// What tasks use, by framework: holders[i] uses held[i]. Apart, because the search looks at the first only.
+	holders []uint32
+	held    []resource.Vector
+	free    resource.Vector
+	total   resource.Vector
 }
 
 // rack has its agents' bits in words of its own, so that one test of a word answers for up to 64 agents.
@@ -138,38 +134,35 @@ func (m *Machine) touch(id AgentID) {
 	}
 }
 
-// holdOf finds what a framework's tasks use on an agent; nil if nothing.
-func (a *agent) holdOf(fw uint32) *hold {
-	for i := range a.holds {
-		if a.holds[i].fw == fw {
-			return &a.holds[i]
-		}
+// used is what tasks use of an agent.
+func (a *agent) used() resource.Vector {
+	var sum resource.Vector
+	for i := range a.held {
+		sum = sum.Add(a.held[i])
 	}
-	return nil
+	return sum
 }
 
 func (a *agent) addHold(fw uint32, v *resource.Vector) {
-	h := a.holdOf(fw)
-	if h == nil {
-		a.holds = append(a.holds, hold{fw: fw})
-		h = &a.holds[len(a.holds)-1]
+	i := slices.Index(a.holders, fw)
+	if i < 0 {
+		a.holders, a.held = append(a.holders, fw), append(a.held, *v)
+		return
 	}
-	for i := range v {
-		h.used[i] += v[i]
-		a.used[i] += v[i]
+	for k := range v {
+		a.held[i][k] += v[k]
 	}
 }
 
 // subHold takes back what addHold gave; the caller has checked that it is there.
-func (a *agent) subHold(h *hold, v *resource.Vector) {
-	for i := range v {
-		h.used[i] -= v[i]
-		a.used[i] -= v[i]
+func (a *agent) subHold(i int, v *resource.Vector) {
+	for k := range v {
+		a.held[i][k] -= v[k]
 	}
-	if h.used.IsZero() {
-		last := len(a.holds) - 1
-		*h = a.holds[last]
-		a.holds = a.holds[:last]
+	if a.held[i].IsZero() {
+		last := len(a.holders) - 1
+		a.holders[i], a.held[i] = a.holders[last], a.held[last]
+		a.holders, a.held = a.holders[:last], a.held[:last]
 	}
 }
 

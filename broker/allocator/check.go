@@ -34,7 +34,7 @@ func (m *Machine) checkAgents() error {
 	for id := range m.agents {
 		a := &m.agents[id]
 		if !a.live {
-			if m.fit[id] != 0 || m.published[id] != 0 || a.offers >= 0 || len(a.holds) > 0 {
+			if m.fit[id] != 0 || m.published[id] != 0 || a.offers >= 0 || len(a.holders) > 0 {
 				return broken("agent %d is gone and left something", id)
 			}
 			continue
@@ -42,13 +42,12 @@ func (m *Machine) checkAgents() error {
 		live++
 		total = total.Add(a.total)
 		var used, offered resource.Vector
-		for i := range a.holds {
-			h := &a.holds[i]
-			if h.used.Negative() || h.used.IsZero() {
-				return broken("agent %d: framework %d uses %v", id, h.fw, h.used)
+		for i, fw := range a.holders {
+			if v := a.held[i]; v.Negative() || v.IsZero() || slices.Index(a.holders, fw) != i {
+				return broken("agent %d: framework %d uses %v", id, fw, v)
 			}
-			used = used.Add(h.used)
-			held[h.fw] = held[h.fw].Add(h.used)
+			used = used.Add(a.held[i])
+			held[fw] = held[fw].Add(a.held[i])
 		}
 		for o := a.offers; o >= 0; o = m.offers[o].next {
 			if m.offers[o].agent != AgentID(id) {
@@ -56,15 +55,12 @@ func (m *Machine) checkAgents() error {
 			}
 			offered = offered.Add(m.offers[o].res)
 		}
-		if used != a.used {
-			return broken("agent %d: used %v, its tasks %v", id, a.used, used)
-		}
 		if got := used.Add(offered).Add(a.free); got != a.total {
 			return broken("agent %d: used + offered + free = %v, total %v", id, got, a.total)
 		}
 		if a.free.Negative() && !offered.IsZero() {
 			for i := range offered {
-				if a.free[i] < 0 && offered[i] > 0 && a.used[i] <= a.total[i] && !a.shrunk {
+				if a.free[i] < 0 && offered[i] > 0 && used[i] <= a.total[i] && !a.shrunk {
 					return broken("agent %d: offered more than it has: %v", id, a.free)
 				}
 			}
@@ -292,7 +288,7 @@ func (m *Machine) checkGroups() error {
 			w := &g.hosts[i]
 			if w.listed {
 				hosts++
-				if h, ok := inHost[entry{int32(at), int32(i), g.class}]; !ok || h != w.host {
+				if h, ok := inHost[entry{int32(at), int32(i), fw.node, g.class}]; !ok || h != w.host {
 					return broken("group %d: not in the list of host %d", g.id, w.host)
 				}
 			}

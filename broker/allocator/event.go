@@ -3,6 +3,7 @@ package allocator
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"fairway/broker/resource"
 )
@@ -219,14 +220,11 @@ func (m *Machine) agentRemove(id AgentID) error {
 	}
 	m.rescindAll(id, AgentLost)
 	m.unkeep(id)
-	for i := range a.holds {
-		h := &a.holds[i]
-		fw := &m.fws[h.fw]
-		m.charge(fw.node, &h.used, -1)
-		m.reap(int32(h.fw))
+	for i, fw := range a.holders {
+		m.charge(m.fws[fw].node, &a.held[i], -1)
+		m.reap(int32(fw))
 	}
-	a.holds = a.holds[:0]
-	a.used = resource.Vector{}
+	a.holders, a.held = a.holders[:0], a.held[:0]
 	m.hide(id)
 	m.dropSlot(a)
 	p := &m.hostAgent[a.host]
@@ -280,10 +278,16 @@ func (m *Machine) roleSet(e *Event) error {
 	n.weight = e.Weight
 	n.cost = max(1, (1000<<costBits)/uint64(e.Weight))
 	n.guarantee, n.limit = e.Guarantee, e.Limit
+	if n.limited {
+		m.limits--
+	}
 	n.guaranteed, n.limited = false, false
 	for i := range e.Limit {
 		n.guaranteed = n.guaranteed || e.Guarantee[i] > 0
 		n.limited = n.limited || e.Limit[i] >= 0
+	}
+	if n.limited {
+		m.limits++
 	}
 	n.forced = !n.alloc.Within(n.limit)
 	if n.parent >= 0 {
@@ -461,8 +465,8 @@ func (m *Machine) taskEnd(e *Event) error {
 	if e.Resources.IsZero() {
 		return nil
 	}
-	h := a.holdOf(uint32(e.Framework))
-	if h == nil || !e.Resources.Fits(h.used) {
+	h := slices.Index(a.holders, uint32(e.Framework))
+	if h < 0 || !e.Resources.Fits(a.held[h]) {
 		return fmt.Errorf("task end: framework %d on agent %d: %w", e.Framework, e.Agent, ErrTooLarge)
 	}
 	for i := range e.Resources {

@@ -60,29 +60,29 @@ type group struct {
 	qpos    int32 // in the queue's heap
 	timer   int32 // position in the heap of timers, or none
 	kept    int32 // agent reserved for it, or none
+	filters int32 // first filter, or none
+	open    int32 // live offers
+	cursor  int32 // the host after the one that was tried last
 	left    int64 // outstanding; negative when more was offered than is now wanted
 	seq     uint64
-	id      GroupID
-	version uint64
+
+	hosts    []want
+	history  []given
+	shape    resource.Vector
+	id       GroupID
+	version  uint64
+	excluded []AgentID
+	racks    []rackWant
+	listed   []RackID // racks in whose lists it is
 
 	nodeWait, rackWait int64
 	deadline           int64 // of the wait at this level; 0: it has not begun
 	since              int64 // when it began to wait
 	blocked            int64 // since when it is due first and finds no room; 0: it is not
 
-	shape    resource.Vector
-	hosts    []want
-	racks    []rackWant
-	excluded []AgentID
-	history  []given
-	listed   []RackID // racks in whose lists it is
-	filters  int32    // first filter, or none
-	open     int32    // live offers
-	cursor   int32    // the host after the one that was tried last
-
-	refused [NumReasons]uint32
 	passed  uint32            // passedBy of its class when it came
 	base    [shortages]uint32 // of its class's shortages when it came
+	refused [NumReasons]uint32
 }
 
 // queue holds a framework's waiting groups of one priority and class, oldest first.
@@ -118,6 +118,7 @@ type framework struct {
 type entry struct {
 	g     int32
 	want  int32 // index in the group's hosts; none in a rack's list
+	node  int32 // of the group's framework
 	class uint8
 }
 

@@ -26,6 +26,7 @@ type Machine struct {
 	scales       [resource.Slots]scale
 	shared       []int // slots that count for shares: the cluster has some
 	regained     []int32
+	limits       int // roles with a limit
 
 	// Agents, and which classes of shapes fit where.
 	agents    []agent
@@ -69,6 +70,8 @@ type Machine struct {
 	reserved []int32 // agents that are kept for a group
 	starving int64   // when to look again for a starving group
 
+	found      []int32 // groups that warm found
+	warmth     int64   // what warm read, so that it is not optimised away
 	actions    []Action
 	rejections []Rejection
 }
@@ -113,6 +116,7 @@ func (m *Machine) Step(now int64, events []Event) []Rejection {
 	m.rejections = m.rejections[:0]
 	m.expire()
 	m.fire()
+	m.warm(events)
 	for i := range events {
 		if err := m.apply(&events[i]); err != nil {
 			m.rejections = append(m.rejections, Rejection{i, err})

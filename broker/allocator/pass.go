@@ -65,21 +65,21 @@ func (m *Machine) fill(id AgentID) {
 func (m *Machine) fillOne(id AgentID) bool {
 	a := &m.agents[id]
 	fit := m.fit[id]
-	best, loc := none, Unspecified
+	best, bestNode, loc := none, none, Unspecified
 	for _, e := range m.hostWants[a.host] {
-		if fit>>e.class&1 == 0 {
+		if fit>>e.class&1 == 0 || best >= 0 && !m.sooner(e, Node, best, bestNode, loc) {
 			continue
 		}
-		if g := &m.groups[e.g]; g.hosts[e.want].left > 0 && (best < 0 || m.first(e.g, Node, best, loc)) && m.usable(e.g, id) && m.limitAllows(e.g) {
-			best, loc = e.g, Node
+		if m.usable(e.g, id) && m.limitAllows(e.g) {
+			best, bestNode, loc = e.g, e.node, Node
 		}
 	}
 	for _, e := range m.racks[a.rack].wants {
-		if fit>>e.class&1 == 0 {
+		if fit>>e.class&1 == 0 || best >= 0 && !m.sooner(e, Rack, best, bestNode, loc) {
 			continue
 		}
-		if (best < 0 || m.first(e.g, Rack, best, loc)) && m.usable(e.g, id) && m.limitAllows(e.g) && m.groups[e.g].wantsRack(a.rack) > 0 {
-			best, loc = e.g, Rack
+		if m.usable(e.g, id) && m.limitAllows(e.g) && m.groups[e.g].wantsRack(a.rack) > 0 {
+			best, bestNode, loc = e.g, e.node, Rack
 		}
 	}
 	if m.demand()&fit == 0 {
@@ -93,7 +93,7 @@ func (m *Machine) fillOne(id AgentID) bool {
 	fw := &m.fws[f]
 	at := fw.first(fit)
 	if at < 0 { // a classic framework
-		if best >= 0 && m.before(m.fws[m.groups[best].fw].node, node) {
+		if best >= 0 && m.before(bestNode, node) {
 			m.grant(best, id, loc)
 			return true
 		}
@@ -122,6 +122,14 @@ func (m *Machine) fillOne(id AgentID) bool {
 		m.park(at)
 	}
 	return true
+}
+
+// sooner is first for an entry of a list: the group itself is looked at only if the framework does not decide.
+func (m *Machine) sooner(e entry, loc Locality, than, node int32, thanLoc Locality) bool {
+	if e.node != node {
+		return m.before(e.node, node)
+	}
+	return m.first(e.g, loc, than, thanLoc)
 }
 
 // first says whether group a, served at locality la, comes before group b at lb.

@@ -20,7 +20,7 @@ func (m *Machine) listHosts(at int32) {
 			continue
 		}
 		list := m.hostList(w.host)
-		*list = append(*list, entry{at, int32(i), g.class})
+		*list = append(*list, entry{at, int32(i), m.fws[g.fw].node, g.class})
 		w.listed = true
 	}
 }
@@ -59,7 +59,7 @@ func (m *Machine) listRack(at int32, r RackID) {
 	}
 	m.growRacks(r)
 	g.listed = append(g.listed, r)
-	m.racks[r].wants = append(m.racks[r].wants, entry{at, none, g.class})
+	m.racks[r].wants = append(m.racks[r].wants, entry{at, none, m.fws[g.fw].node, g.class})
 }
 
 func (m *Machine) unlistRacks(at int32) {

@@ -67,7 +67,8 @@ func (m *Machine) AgentShare(id AgentID) (total, used, offered resource.Vector, 
 	if err != nil {
 		return total, used, offered, false
 	}
-	return a.total, a.used, a.total.Sub(a.used).Sub(a.free), true
+	used = a.used()
+	return a.total, used, a.total.Sub(used).Sub(a.free), true
 }
 
 // Total is what all agents have.

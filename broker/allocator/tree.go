@@ -13,29 +13,29 @@ const none = int32(-1)
 // node is a role or a framework in the tree of shares. A role keeps its children's keys and demands side by side, in
 // order of (roles by id, then frameworks by id), so that the choice of a child is one scan and ties fall the same way.
 type node struct {
-	alloc  resource.Vector // used and offered, of all below
-	parent int32
-	pos    int32 // among the parent's children
-	depth  int32
-	id     uint32 // RoleID or FrameworkID
-	isRole bool
-
-	// Of roles.
+	parent     int32
+	pos        int32 // among the parent's children
+	depth      int32
+	id         uint32 // RoleID or FrameworkID
+	isRole     bool
 	limited    bool
 	guaranteed bool
-	forced     bool   // over its limit by something other than an offer
-	limitMask  uint64 // classes that still fit below the limit
-	kidsMask   uint64 // classes that any child waits for
-	cost       uint64 // 2^costBits * 1000 / weight
-	weight     int64
-	guarantee  resource.Vector
-	limit      resource.Vector
-	kids       []int32
-	keys       []uint64 // least is due first
-	effs       []uint64 // classes that could be served in the child
-	count      *[64]int32
-	limitHits  []groupRef // groups outside the tree that the limit refused
-	limitMiss  uint32     // how often the limit shut out a class that was wanted
+	forced     bool            // over its limit by something other than an offer
+	cost       uint64          // 2^costBits * 1000 / weight
+	limitMask  uint64          // classes that still fit below the limit
+	kidsMask   uint64          // classes that any child waits for
+	alloc      resource.Vector // used and offered, of all below
+
+	// Of roles.
+	effs      []uint64 // classes that could be served in the child
+	keys      []uint64 // least is due first
+	kids      []int32
+	count     *[64]int32 // by class: children that could be served
+	weight    int64
+	guarantee resource.Vector
+	limit     resource.Vector
+	limitHits []groupRef // groups outside the tree that the limit refused
+	limitMiss uint32     // how often the limit shut out a class that was wanted
 }
 
 const (
@@ -183,6 +183,9 @@ func (m *Machine) compareIDs(a, b *node) int {
 func (m *Machine) freeNode(at int32) {
 	m.setEff(at, 0)
 	n := &m.nodes[at]
+	if n.limited {
+		m.limits--
+	}
 	p := &m.nodes[n.parent]
 	pos := int(n.pos)
 	p.kids = slices.Delete(p.kids, pos, pos+1)
@@ -330,6 +333,9 @@ func (m *Machine) before(a, b int32) bool {
 
 // allowed says whether no limit on the path forbids one more task of a group; if one does, by is its node.
 func (m *Machine) allowed(g *group) (ok bool, by int32) {
+	if m.limits == 0 {
+		return true, none
+	}
 	bit := uint64(1) << g.class
 	for at := m.nodes[m.fws[g.fw].node].parent; at >= 0; at = m.nodes[at].parent {
 		n := &m.nodes[at]
