@@ -72,7 +72,6 @@ type gathering struct {
 	inFlight int
 	memory   int64 // in flight to memory
 	fetched  int
-	failed   int // maps that wait for another attempt
 	closed   bool
 }
 

@@ -34,11 +34,6 @@ func (a *arena) free() error {
 	return err
 }
 
-// drop gives the pages back and keeps the reservation; the bytes are zeros again.
-func (a *arena) drop() error {
-	return unix.Madvise(a.mem, unix.MADV_DONTNEED)
-}
-
 // sliceOf views the arena as values of a type without pointers.
 func sliceOf[T any](a *arena) []T {
 	var t T

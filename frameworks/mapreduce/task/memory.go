@@ -2,6 +2,7 @@ package task
 
 import (
 	"math"
+	"runtime/debug"
 	"strconv"
 
 	"fairway/frameworks/mapreduce/spec"
@@ -30,4 +31,19 @@ func sortBudget(job *spec.Job, memory int64) int64 {
 		b = min(b, mb<<20)
 	}
 	return b
+}
+
+// LimitProcess tells the Go runtime of this process, which runs one task of a kind, how much of the container's memory
+// its heap may take, so that it collects earlier rather than be killed. The arena in which a map sorts lies outside
+// the heap. The pace of collection stays Go's default: a task's live heap is small or long-lived, and neither 50, 400
+// nor no collection at all changed the cpu time of wordcount and terasort by more than the noise of 10 %.
+func LimitProcess(kind string, job *spec.Job, memory int64) {
+	if memory <= 0 {
+		return
+	}
+	limit := memory / 10 * 9
+	if kind == spec.Map {
+		limit -= sortBudget(job, memory)
+	}
+	debug.SetMemoryLimit(max(limit, overhead/2))
 }

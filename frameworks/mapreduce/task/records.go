@@ -31,6 +31,9 @@ func (c *countedReader) Offset() int64 {
 	return 0
 }
 
+// Base is the reader itself, for programs that take columns instead of records; they count those themselves.
+func (c *countedReader) Base() input.Reader { return c.Reader }
+
 // countedChunks is a countedReader that is also an input.ChunkReader.
 type countedChunks struct {
 	*countedReader
