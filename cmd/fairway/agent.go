@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -128,8 +129,18 @@ func agentOptions(c *conf.Config, log *zap.Logger) (agent.Options, error) {
 	if err != nil {
 		return agent.Options{}, err
 	}
+	env := map[string]string{}
+	if dir := c.HDFS.ConfDir; dir != "" {
+		if env["HADOOP_CONF_DIR"], err = filepath.Abs(dir); err != nil {
+			return agent.Options{}, err
+		}
+	}
+	if ca := c.Broker.TLS.CA; ca != "" {
+		env["FAIRWAY_BROKER_TLS_CA"] = ca
+	}
 	mux := storage.NewMux(openers(c), "")
 	return agent.Options{
+		TaskEnv: env,
 		WorkDir: g.WorkDir, DataListen: g.Listen, Resources: declared, Host: g.Host, Addresses: g.Addresses, Rack: g.Rack, Attributes: g.Attributes,
 		Sources: map[string]fetch.Source{"hdfs": storedFiles{mux}}, SandboxMaxAge: time.Duration(g.SandboxAge), DiskPressure: 1 - g.SandboxFree,
 		CacheBytes: int64(g.CacheSize), Log: log.Named("agent"), Version: version,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,13 +111,29 @@ func newBrokerDaemon(ctx context.Context, c *conf.Config, log *zap.Logger) (_ *b
 	}
 	so := server.Options{Broker: d.core, Socket: c.Broker.Socket, Listen: c.Broker.Listen, CertFile: c.Broker.TLS.Cert, KeyFile: c.Broker.TLS.Key,
 		Insecure: c.Broker.Insecure, Token: token, VerifyJob: d.core.VerifyJobToken, Operators: c.Broker.Operators, Log: log.Named("server")}
-	if racks := hdfs.NewRacks(hdfsOptions(c)); racks != nil {
-		so.Racks = racks
+	if so.Racks, err = racksOf(c); err != nil {
+		return nil, err
 	}
 	if d.server, err = server.New(so); err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// racksOf asks the configured HDFS for racks; nil without one.
+func racksOf(c *conf.Config) (server.Racks, error) {
+	url, err := hdfs.DefaultURL(hdfsOptions(c))
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if !strings.HasPrefix(url, "hdfs:") {
+		return nil, nil
+	}
+	racks, err := hdfs.NewRacks(hdfsOptions(c), "")
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return racks, nil
 }
 
 func coreConfig(c *conf.Config) (core.Config, error) {

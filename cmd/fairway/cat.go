@@ -23,7 +23,10 @@ func (a *app) catCommand() *cobra.Command {
 one Arrow IPC stream of the rows of Parquet, Arrow or text results, for pyarrow and others.`,
 		Example: "  fairway cat hdfs:///counts\n  fairway cat --arrow hdfs:///counts | python3 -c 'import pyarrow as pa, sys; print(pa.ipc.open_stream(sys.stdin.buffer).read_all())'",
 		RunE: func(c *cobra.Command, args []string) error {
-			mux := a.mux()
+			mux, err := a.mux()
+			if err != nil {
+				return err
+			}
 			defer mux.Close()
 			w := bufio.NewWriterSize(c.OutOrStdout(), 256<<10)
 			for _, url := range args {

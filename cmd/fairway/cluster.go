@@ -11,7 +11,6 @@ import (
 	"fairway/broker/api/client"
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/broker/resource"
-	"fairway/conf"
 )
 
 // dial prepares a connection to the configured broker.

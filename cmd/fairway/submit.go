@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"fairway/adapters/hdfs"
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/broker/resource"
 	"fairway/conf"
@@ -19,7 +20,6 @@ import (
 	"fairway/frameworks/mapreduce/builtin"
 	"fairway/frameworks/mapreduce/coordinator"
 	"fairway/frameworks/mapreduce/spec"
-	"fairway/frameworks/mapreduce/stream"
 	"fairway/frameworks/mapreduce/submit"
 	"fairway/frameworks/mapreduce/umbilical"
 	"fairway/frameworks/storage"
@@ -219,8 +219,12 @@ func registry() *mapreduce.Registry {
 }
 
 // mux reaches all file systems; a path without scheme lies in the default one of Hadoop's configuration.
-func (a *app) mux() *storage.Mux {
-	return storage.NewMux(openers(a.conf), defaultFS(a.conf))
+func (a *app) mux() (*storage.Mux, error) {
+	url, err := hdfs.DefaultURL(hdfsOptions(a.conf))
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return storage.NewMux(openers(a.conf), url), nil
 }
 
 func (a *app) submitMapReduce(c *cobra.Command, f mapReduceFlags, args []string) error {
@@ -234,7 +238,10 @@ func (a *app) submitMapReduce(c *cobra.Command, f mapReduceFlags, args []string)
 		return err
 	}
 	defer b.Close()
-	mux := a.mux()
+	mux, err := a.mux()
+	if err != nil {
+		return err
+	}
 	defer mux.Close()
 	cl := &submit.Client{Broker: b, Mux: mux, Registry: reg, Logger: zap.NewNop()}
 	show := newProgressView(c.ErrOrStderr(), f.quiet || a.output == "json")
@@ -284,7 +291,10 @@ func (a *app) hiddenCommands() []*cobra.Command {
 			if err != nil {
 				return err
 			}
-			mux := a.mux()
+			mux, err := a.mux()
+			if err != nil {
+				return err
+			}
 			defer mux.Close()
 			err = coordinator.Main(c.Context(), coordinator.Config{Args: args, Connect: a.connect, Mux: mux, Registry: registry(), Logger: log})
 			if errors.Is(err, coordinator.ErrFailed) || errors.Is(err, coordinator.ErrKilled) {
@@ -293,9 +303,12 @@ func (a *app) hiddenCommands() []*cobra.Command {
 			return err
 		}},
 		{Use: submit.TaskMode, Hidden: true, Args: cobra.ArbitraryArgs, DisableFlagParsing: true, RunE: func(c *cobra.Command, _ []string) error {
-			mux := a.mux()
+			mux, err := a.mux()
+			if err != nil {
+				return err
+			}
 			defer mux.Close()
-			return umbilical.RunTask(c.Context(), umbilical.TaskConfig{Mux: mux, Registry: registry(), Programs: stream.New(stream.Options{})})
+			return umbilical.RunTask(c.Context(), umbilical.TaskConfig{Mux: mux, Registry: registry()})
 		}},
 	}
 }

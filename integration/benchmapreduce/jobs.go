@@ -113,7 +113,7 @@ func (b *bench) jobs() []job {
 		return job{name: name, bar: bar,
 			fairway: func(out string) []string { return []string{"wordcount", "hdfs://" + in, out} },
 			hadoop: func(out string) (string, []string) {
-				return "wordcount", []string{b.dfs.URL() + in, out}
+				return b.install.ExamplesJar(), []string{"wordcount", b.dfs.URL() + in, out}
 			},
 			check: counted(in)}
 	}
@@ -124,7 +124,7 @@ func (b *bench) jobs() []job {
 				return []string{"terasort", "hdfs://" + teraRows, out, "--reduces", "2"}
 			},
 			hadoop: func(out string) (string, []string) {
-				return "terasort", []string{"-Dmapreduce.job.reduces=2", b.dfs.URL() + teraRows, out}
+				return b.install.ExamplesJar(), []string{"terasort", "-Dmapreduce.job.reduces=2", b.dfs.URL() + teraRows, out}
 			},
 			check: validated},
 		{name: "streaming", bar: 3,
@@ -133,7 +133,7 @@ func (b *bench) jobs() []job {
 					"-file", b.file("words.py"), "-file", b.file("sum.py")}
 			},
 			hadoop: func(out string) (string, []string) {
-				return "streaming", []string{"-files", b.file("words.py") + "," + b.file("sum.py"), "-input", b.dfs.URL() + midText, "-output", out,
+				return b.install.StreamingJar(), []string{"-files", b.file("words.py") + "," + b.file("sum.py"), "-input", b.dfs.URL() + midText, "-output", out,
 					"-mapper", "python3 words.py", "-reducer", "python3 sum.py"}
 			},
 			check: counted(midText)},

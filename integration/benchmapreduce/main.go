@@ -40,18 +40,19 @@ type job struct {
 	name    string
 	bar     float64
 	fairway func(out string) []string // arguments of fairway submit mapreduce
-	hadoop  func(out string) (main string, args []string)
+	hadoop  func(out string) (jar string, args []string)
 	check   func(ctx context.Context, b *bench, out string) error
 }
 
 type bench struct {
-	dfs    *hadoop.HDFS
-	fs     storage.FS
-	c      *cluster.Cluster
-	yarn   *hadoop.YARN
-	dir    string
-	python string
-	want   map[string]map[string]int64 // counts by input folder
+	install hadoop.Install
+	dfs     *hadoop.HDFS
+	fs      storage.FS
+	c       *cluster.Cluster
+	yarn    *hadoop.YARN
+	dir     string
+	python  string
+	want    map[string]map[string]int64 // counts by input folder
 }
 
 func main() {
@@ -80,7 +81,7 @@ func run(ctx context.Context, binary, cache, out string, rounds int, only string
 	if err != nil {
 		return err
 	}
-	b := &bench{want: map[string]map[string]int64{}}
+	b := &bench{install: in, want: map[string]map[string]int64{}}
 	if b.dir, err = os.MkdirTemp("", "fairway-bench-"); err != nil {
 		return err
 	}
@@ -172,8 +173,8 @@ func (b *bench) round(ctx context.Context, j job, m *measured, r int, noHadoop b
 		if side == "fairway" {
 			_, err = b.c.Run(ctx, append([]string{"submit", "mapreduce", "-q"}, j.fairway("hdfs://"+out)...)...)
 		} else {
-			main, args := j.hadoop(b.dfs.URL() + out)
-			err = b.yarn.RunJob(ctx, main, args...)
+			jar, args := j.hadoop(b.dfs.URL() + out)
+			_, err = b.yarn.RunJob(ctx, jar, args...)
 		}
 		seconds := time.Since(start).Seconds()
 		stop()

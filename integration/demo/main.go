@@ -151,14 +151,14 @@ func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, step func(s
 	if err := os.WriteFile(mapper, []byte(countMapper), 0o755); err != nil {
 		return r, err
 	}
-	step("running two jobs at once: wordcount for %s (weight 2), a Python mapper for %s (weight 1)", first, second)
+	step("running two jobs at once: a Python mapper for %s (weight 2), wordcount for %s (weight 1)", first, second)
 	began := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
 	finals := make([]*v1.Job, 2)
 	for i, args := range [][]string{
-		{"wordcount", "hdfs:///demo/text", "hdfs:///demo/out-native", "--role", first},
 		{"-input", "hdfs:///demo/text", "-output", "hdfs:///demo/out-python", "-mapper", "python3 count.py", "-reducer", "sum", "-combiner", "sum",
-			"-file", mapper, "--role", second},
+			"-file", mapper, "--role", first},
+		{"wordcount", "hdfs:///demo/text", "hdfs:///demo/out-native", "--role", second},
 	} {
 		g.Go(func() (err error) {
 			finals[i], err = submit(gctx, c, args...)

@@ -91,8 +91,9 @@ func TestMapperFailures(t *testing.T) {
 	refused(t, world.c, []string{"hang"}, "submit", "mapreduce", "-input", in, "-output", "hdfs:///jobs/hang/out", "-mapper", "sh hang.sh",
 		"-reducer", "sum", "-file", hang, "-D", "mapreduce.map.maxattempts=1", "-D", "mapreduce.task.timeout=3000")
 	quiet := filepath.Join(t.TempDir(), "quiet.sh")
-	write(t, quiet, "echo none\t1\n") // never reads its input, and ends well
-	submit(t, world.c, "-input", in, "-output", "hdfs:///jobs/quiet/out", "-mapper", "sh quiet.sh", "-reducer", "sum", "-file", quiet)
+	write(t, quiet, "echo I read nothing >&2\n") // ends well without reading its input
+	refused(t, world.c, []string{"I read nothing"}, "submit", "mapreduce", "-input", in, "-output", "hdfs:///jobs/quiet/out", "-mapper", "sh quiet.sh",
+		"-reducer", "sum", "-file", quiet, "-D", "mapreduce.map.maxattempts=1")
 }
 
 func TestUnreadableFolder(t *testing.T) {
