@@ -16,7 +16,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/frameworks/mapreduce"
 	"fairway/frameworks/mapreduce/builtin"
@@ -40,6 +39,7 @@ type cluster struct {
 	agents   map[string]*node
 
 	mu     sync.Mutex
+	change chan struct{}  // closed at the next change of anything
 	starts map[string]int // launches of each task, by the first words of its name
 	fault  func(ctx context.Context, a sdktest.Agent, t *v1.TaskSpec) *sdktest.Exit
 }
@@ -53,10 +53,14 @@ type node struct {
 }
 
 func newCluster(t testing.TB, agents, slots int) *cluster {
-	c := &cluster{t: t, dir: t.TempDir(), registry: mapreduce.NewRegistry(), agents: map[string]*node{}, starts: map[string]int{}}
-	c.mux = storage.NewMux(map[string]storage.Opener{"file": local.Opener()}, "")
+	c := &cluster{t: t, dir: t.TempDir(), registry: mapreduce.NewRegistry(), agents: map[string]*node{}, starts: map[string]int{}, change: make(chan struct{})}
+	c.mux = storage.NewMux(map[string]storage.Opener{"file": func(ctx context.Context, authority, user string) (storage.FS, error) {
+		fs, err := local.Opener()(ctx, authority, user)
+		return noisy{fs, c}, err
+	}}, "")
 	builtin.Register(c.registry)
 	c.broker = sdktest.New(c.run)
+	c.broker.Trace(func(string) { c.changed() })
 	for i := range agents {
 		c.addAgent(fmt.Sprintf("a%d", i+1), slots)
 	}
@@ -77,7 +81,9 @@ func (c *cluster) addAgent(id string, slots int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.mu.Lock()
 	c.agents[id] = n
+	c.mu.Unlock()
 	c.broker.AddAgent(sdktest.Agent{ID: id, Host: "host-" + id, Rack: "/r1", DataAddress: u.Host,
 		CPUMilli: int64(slots) * 1000, Memory: int64(slots) << 30})
 }
@@ -103,7 +109,9 @@ func (c *cluster) data(n *node, w http.ResponseWriter, r *http.Request) {
 
 // setDown makes an agent's data server fail.
 func (c *cluster) setDown(id string, down bool) {
+	c.mu.Lock()
 	n := c.agents[id]
+	c.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.down = down
@@ -116,12 +124,20 @@ func (c *cluster) run(ctx context.Context, a sdktest.Agent, t *v1.TaskSpec) sdkt
 	c.starts[words[0]+" "+words[1]]++
 	fault := c.fault
 	c.mu.Unlock()
+	c.changed()
 	if fault != nil {
 		if e := fault(ctx, a, t); e != nil {
 			return *e
 		}
 	}
+	c.mu.Lock()
 	n := c.agents[a.ID]
+	c.mu.Unlock()
+	return c.attempt(ctx, n, a, t, c.registry)
+}
+
+// attempt runs a task as its process does.
+func (c *cluster) attempt(ctx context.Context, n *node, a sdktest.Agent, t *v1.TaskSpec, registry *mapreduce.Registry) sdktest.Exit {
 	sandbox := filepath.Join(n.dir, "sandboxes", strconv.FormatUint(t.Task.Sequence, 10))
 	jobDir := filepath.Join(n.dir, "jobs", t.JobId)
 	for _, d := range []string{filepath.Join(sandbox, "tmp"), jobDir} {
@@ -142,7 +158,7 @@ func (c *cluster) run(ctx context.Context, a sdktest.Agent, t *v1.TaskSpec) sdkt
 	for k, v := range t.Command.Env {
 		env[k] = v
 	}
-	err := umbilical.RunTask(ctx, umbilical.TaskConfig{Mux: c.mux, Registry: c.registry, Programs: &stream.Programs{},
+	err := umbilical.RunTask(ctx, umbilical.TaskConfig{Mux: c.mux, Registry: registry, Programs: &stream.Programs{},
 		Getenv: func(k string) string { return env[k] }, Shared: true})
 	if err != nil {
 		return sdktest.Exit{Code: 1, Message: err.Error()}
@@ -238,4 +254,52 @@ func counter(r coordinator.Result, name string) int64 {
 	return 0
 }
 
-var _ = api.ErrUnavailable
+// hang greets the coordinator as an attempt does, and does no work until it is killed.
+func (c *cluster) hang(ctx context.Context, t *v1.TaskSpec) *sdktest.Exit {
+	mute := mapreduce.NewRegistry()
+	mute.Mapper("wordcount", func() mapreduce.Mapper { return silent{} })
+	c.mu.Lock()
+	n := c.agents["a1"]
+	c.mu.Unlock()
+	e := c.attempt(ctx, n, sdktest.Agent{ID: "a1", Host: "host-a1"}, t, mute)
+	return &e
+}
+
+type silent struct{ mapreduce.Identity }
+
+func (silent) Setup(ctx *mapreduce.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// changed wakes those who await something.
+func (c *cluster) changed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.change)
+	c.change = make(chan struct{})
+}
+
+// await returns when ok holds; it is asked again after each change.
+func (c *cluster) await(ok func() bool) {
+	for {
+		c.mu.Lock()
+		change := c.change
+		c.mu.Unlock()
+		if ok() {
+			return
+		}
+		<-change
+	}
+}
+
+// noisy is a file system that tells of renames.
+type noisy struct {
+	storage.FS
+	c *cluster
+}
+
+func (n noisy) Rename(ctx context.Context, from, to string) error {
+	defer n.c.changed()
+	return n.FS.Rename(ctx, from, to)
+}

@@ -251,6 +251,7 @@ func (b *Broker) call(s *session, c *v1.FrameworkCall) error {
 		b.reconcile(f, c.Reconcile)
 	case *v1.FrameworkCall_Progress:
 		f.progress = c.Progress
+		b.tracef("progress: %s", c.Progress.Status)
 	case *v1.FrameworkCall_Unregister:
 		if f.final == nil {
 			f.final = c.Unregister
