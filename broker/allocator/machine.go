@@ -67,8 +67,9 @@ type Machine struct {
 	freeFilters []int32
 	filterIDs   table
 
-	reserved []int32 // agents that are kept for a group
-	starving int64   // when to look again for a starving group
+	reserved   []int32 // agents that are kept for a group
+	starving   int64   // when to look again for a starving group
+	keepCursor uint32
 
 	found      []int32 // groups that warm found
 	warmth     int64   // what warm read, so that it is not optimised away
@@ -92,7 +93,7 @@ func New(c Config) *Machine {
 	if c.MinOffer.IsZero() {
 		c.MinOffer[resource.CPU], c.MinOffer[resource.Memory] = 10, 32<<20
 	}
-	m := &Machine{config: c, nextOffer: c.FirstOffer, oldest: none, newest: none}
+	m := &Machine{config: c, nextOffer: c.FirstOffer, oldest: none, newest: none, starving: math.MaxInt64}
 	m.classes.byShape = map[resource.Vector]uint8{}
 	m.classes.minOffer = c.MinOffer
 	m.newNode(none, true, 0)
@@ -125,6 +126,7 @@ func (m *Machine) Step(now int64, events []Event) []Rejection {
 	if m.totalChanged {
 		m.rescale()
 	}
+	m.starving = math.MaxInt64
 	if !m.halted {
 		m.allocate()
 	}

@@ -9,16 +9,19 @@ func (m *Machine) allocate() {
 		m.wakeLimited(m.regained[i])
 	}
 	m.regained = m.regained[:0]
-	for i := 0; i < len(m.dirty); i++ {
-		id := m.dirty[i]
-		m.agents[id].dirty = false
-		if m.agents[id].live {
-			m.fill(id)
+	m.release()
+	for again := true; again; again = len(m.dirty) > 0 {
+		for i := 0; i < len(m.dirty); i++ {
+			id := m.dirty[i]
+			m.agents[id].dirty = false
+			if m.agents[id].live {
+				m.fill(id)
+			}
 		}
+		m.dirty = m.dirty[:0]
+		m.drain()
+		m.unpark()
 	}
-	m.dirty = m.dirty[:0]
-	m.drain()
-	m.unpark()
 	for _, at := range m.fresh {
 		g := &m.groups[at]
 		g.fresh = false
@@ -46,7 +49,7 @@ func (m *Machine) wakeLimited(at int32) {
 // fill offers an agent's room, task by task, to who is due first among those that can use it.
 func (m *Machine) fill(id AgentID) {
 	a := &m.agents[id]
-	if a.kept >= 0 && !m.keepOrServe(id) {
+	if a.kept >= 0 && !m.serveKept(id) {
 		m.publish(id)
 		return
 	}
