@@ -25,7 +25,7 @@ type entry struct {
 	result chan error       // of future, capacity 1
 	done   func(error)      // nil: a part of a batch whose last part has it
 	at     time.Time
-	term   uint64
+	lead   uint64 // during which it was appended, 0: none
 }
 
 // Lead waits until this journal leads and all that was committed before is folded in, begins a term of appends, and
@@ -33,7 +33,7 @@ type entry struct {
 // call it again: all that was appended in the term before fails.
 func (j *Journal) Lead(ctx context.Context) (*state.State, error) {
 	j.mu.Lock()
-	j.term = 0
+	j.lead = 0
 	j.mu.Unlock()
 	for {
 		if err := j.awaitLeadership(ctx); err != nil {
@@ -53,7 +53,8 @@ func (j *Journal) Lead(ctx context.Context) (*state.State, error) {
 			j.mu.Unlock()
 			continue
 		}
-		j.term, j.next = term, last+1
+		j.count++
+		j.lead, j.term, j.next = j.count, term, last+1
 		j.mu.Unlock()
 		return s, nil
 	}
@@ -105,8 +106,8 @@ func (j *Journal) Append(facts []state.Fact, done func(error)) {
 		return
 	}
 	for {
-		e := &entry{at: now, term: j.term}
-		if e.term != 0 {
+		e := &entry{at: now, lead: j.lead}
+		if e.lead != 0 {
 			e.data, facts = encodeEntry(j.term, j.next, facts)
 			j.next++
 		} else {
@@ -130,7 +131,7 @@ func (j *Journal) send() {
 	for j.sent < min(MaxInFlight, len(j.queue)) {
 		e := j.queue[j.sent]
 		j.sent++
-		if e.term == 0 || e.term != j.term {
+		if e.lead == 0 || e.lead != j.lead {
 			continue
 		}
 		// The channel behind has more room than entries may be in flight, so this does not wait. Raft forgets futures
@@ -143,6 +144,7 @@ func (j *Journal) send() {
 
 // finish waits for entries in their order and tells their owners.
 func (j *Journal) finish() error {
+	var lost uint64 // the lead in which an entry failed
 	for {
 		j.mu.Lock()
 		var e *entry
@@ -161,10 +163,18 @@ func (j *Journal) finish() error {
 			}
 			continue
 		}
-		err := j.outcome(e)
+		var err error
+		if e.lead != 0 && e.lead == lost {
+			err = fmt.Errorf("append: %w: an entry before it failed", ErrNotLeader)
+		} else {
+			err = j.outcome(e)
+		}
 		j.mu.Lock()
-		if err != nil && j.term == e.term {
-			j.term = 0 // what was decided after this entry stands on it
+		if err != nil && e.lead != 0 {
+			// What was decided after this entry stands on it.
+			if lost = e.lead; j.lead == lost {
+				j.lead = 0
+			}
 		}
 		j.queue[0] = nil
 		j.queue = j.queue[1:]
@@ -189,13 +199,9 @@ func (j *Journal) outcome(e *entry) error {
 	select {
 	case err = <-e.result:
 	case <-j.failed:
-		return j.failure
+		err = raft.ErrRaftShutdown
 	case <-j.closing:
-		select {
-		case err = <-e.result:
-		default:
-			err = raft.ErrRaftShutdown
-		}
+		err = raft.ErrRaftShutdown
 	}
 	if err == nil {
 		if err, ok := e.future.Response().(error); ok {

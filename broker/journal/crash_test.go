@@ -3,6 +3,7 @@ package journal
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,6 +20,14 @@ const childVariable = "FAIRWAY_JOURNAL_CHILD"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVariable); dir != "" {
 		child(dir)
+	}
+	flag.Parse()
+	if os.Getenv("FAIRWAY_LONG") == "" {
+		// Each history opens several journals; a hundred of them are for make test-long.
+		if err := flag.Set("rapid.checks", "20"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(2)
+		}
 	}
 	os.Exit(m.Run())
 }

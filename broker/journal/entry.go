@@ -29,9 +29,11 @@ func encodeEntry(term, number uint64, facts []state.Fact) ([]byte, []state.Fact)
 	for ; i < len(facts) && len(b) < entryBytes; i++ {
 		b = state.AppendFact(b, &facts[i])
 	}
-	binary.LittleEndian.PutUint32(b[1:], crc32.Checksum(b[5:], castagnoli))
+	seal(b)
 	return b, facts[i:]
 }
+
+func seal(b []byte) { binary.LittleEndian.PutUint32(b[1:], crc32.Checksum(b[5:], castagnoli)) }
 
 func decodeEntry(b []byte) (term, number uint64, facts []byte, err error) {
 	if len(b) < 5 {

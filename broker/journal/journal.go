@@ -35,8 +35,10 @@ type Journal struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when leads changes
 	leads   bool
-	term    uint64   // in which appends are proposed, 0: none
+	lead    uint64   // number of the owner's present lead, 0: none
+	term    uint64   // raft's, in which its appends are proposed
 	next    uint64   // number of the next entry in the term
+	count   uint64   // of leads
 	queue   []*entry // appended and not done, in order
 	sent    int      // of them, handed to raft
 	closed  bool
@@ -134,7 +136,7 @@ func (j *Journal) setLeads(leads bool) {
 	j.mu.Lock()
 	j.leads = leads && j.Err() == nil
 	if !j.leads {
-		j.term = 0
+		j.lead = 0
 	}
 	close(j.changed)
 	j.changed = make(chan struct{})

@@ -197,14 +197,19 @@ func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, c r
 	if err != nil {
 		return nil, err
 	}
-	head := append([]byte(snapshotMagic), snapshotVersion)
-	head = binary.LittleEndian.AppendUint32(head, uint32(len(text)))
-	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(text, castagnoli))
 	w := &snapshotFile{s: s, id: meta.ID, index: index, f: f}
-	if _, err := f.Write(append(head, text...)); err != nil {
+	if _, err := f.Write(describe(text)); err != nil {
 		return nil, errors.Join(err, w.Cancel())
 	}
 	return w, nil
+}
+
+// describe is what is before the body.
+func describe(text []byte) []byte {
+	head := append([]byte(snapshotMagic), snapshotVersion)
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(text)))
+	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(text, castagnoli))
+	return append(head, text...)
 }
 
 // snapshotFile is a snapshot that is being written.
