@@ -58,12 +58,16 @@ func (n *namenode) call(ctx context.Context, method string, request, answer prot
 	}
 	id := n.calls.Add(1) & 0x7fffffff
 	backoff := firstBackoff
+	broken := 0 // new connections that broke
 	for attempt := int32(0); ; attempt++ {
 		addr, fresh, err := n.try(limited, id, attempt, method, request, answer)
 		if err == nil {
 			return nil
 		}
-		again, wait := n.judge(limited, addr, fresh, attempt, err)
+		if fresh {
+			broken++
+		}
+		again, wait := n.judge(limited, addr, broken, fresh, attempt, err)
 		if !again {
 			return n.explain(ctx, addr, err)
 		}
@@ -106,7 +110,7 @@ func (n *namenode) try(ctx context.Context, id, retry int32, method string, requ
 }
 
 // judge decides whether to try again, and whether to wait before.
-func (n *namenode) judge(ctx context.Context, addr string, fresh bool, attempt int32, err error) (again, wait bool) {
+func (n *namenode) judge(ctx context.Context, addr string, broken int, fresh bool, attempt int32, err error) (again, wait bool) {
 	if ctx.Err() != nil || errors.Is(err, fs.ErrClosed) {
 		return false, false
 	}
@@ -132,7 +136,7 @@ func (n *namenode) judge(ctx context.Context, addr string, fresh bool, attempt i
 		return true, (attempt+1)%many == 0
 	default:
 		// A single NameNode that cannot be reached fails at once; one that breaks off is asked once more.
-		return attempt == 0 && !isDialError(err), true
+		return broken == 1 && !isDialError(err), true
 	}
 }
 
@@ -242,7 +246,7 @@ func (n *namenode) explain(ctx context.Context, addr string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded):
 		// The cause is left out: it would look like an end of the caller's context.
 		return &unreachable{fmt.Sprintf("%s did not answer within %v: check the address and the NameNode's health", where, n.c.timeout), os.ErrDeadlineExceeded}
-	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		return &unreachable{where + " closed the connection without an answer: check that it is a NameNode's RPC port, often 8020 or 9000", err}
 	}
 	return &unreachable{fmt.Sprintf("%s: connection failed: %v", where, err), err}

@@ -2360,6 +2360,102 @@ func (*AbandonBlockResponse) Descriptor() ([]byte, []int) {
 	return file_hdfs_wire_proto_rawDescGZIP(), []int{30}
 }
 
+type UpdateBlockForPipelineRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Block         *ExtendedBlock         `protobuf:"bytes,1,req,name=block" json:"block,omitempty"`
+	ClientName    *string                `protobuf:"bytes,2,req,name=client_name,json=clientName" json:"client_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateBlockForPipelineRequest) Reset() {
+	*x = UpdateBlockForPipelineRequest{}
+	mi := &file_hdfs_wire_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateBlockForPipelineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateBlockForPipelineRequest) ProtoMessage() {}
+
+func (x *UpdateBlockForPipelineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hdfs_wire_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateBlockForPipelineRequest.ProtoReflect.Descriptor instead.
+func (*UpdateBlockForPipelineRequest) Descriptor() ([]byte, []int) {
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *UpdateBlockForPipelineRequest) GetBlock() *ExtendedBlock {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *UpdateBlockForPipelineRequest) GetClientName() string {
+	if x != nil && x.ClientName != nil {
+		return *x.ClientName
+	}
+	return ""
+}
+
+type UpdateBlockForPipelineResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Block         *LocatedBlock          `protobuf:"bytes,1,req,name=block" json:"block,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateBlockForPipelineResponse) Reset() {
+	*x = UpdateBlockForPipelineResponse{}
+	mi := &file_hdfs_wire_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateBlockForPipelineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateBlockForPipelineResponse) ProtoMessage() {}
+
+func (x *UpdateBlockForPipelineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hdfs_wire_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateBlockForPipelineResponse.ProtoReflect.Descriptor instead.
+func (*UpdateBlockForPipelineResponse) Descriptor() ([]byte, []int) {
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *UpdateBlockForPipelineResponse) GetBlock() *LocatedBlock {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
 type CompleteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Src           *string                `protobuf:"bytes,1,req,name=src" json:"src,omitempty"`
@@ -2372,7 +2468,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[31]
+	mi := &file_hdfs_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2384,7 +2480,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[31]
+	mi := &file_hdfs_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2397,7 +2493,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{31}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CompleteRequest) GetSrc() string {
@@ -2437,7 +2533,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[32]
+	mi := &file_hdfs_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2545,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[32]
+	mi := &file_hdfs_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2558,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{32}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CompleteResponse) GetResult() bool {
@@ -2481,7 +2577,7 @@ type RenewLeaseRequest struct {
 
 func (x *RenewLeaseRequest) Reset() {
 	*x = RenewLeaseRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[33]
+	mi := &file_hdfs_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2589,7 @@ func (x *RenewLeaseRequest) String() string {
 func (*RenewLeaseRequest) ProtoMessage() {}
 
 func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[33]
+	mi := &file_hdfs_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2602,7 @@ func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{33}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RenewLeaseRequest) GetClientName() string {
@@ -2524,7 +2620,7 @@ type RenewLeaseResponse struct {
 
 func (x *RenewLeaseResponse) Reset() {
 	*x = RenewLeaseResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[34]
+	mi := &file_hdfs_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2632,7 @@ func (x *RenewLeaseResponse) String() string {
 func (*RenewLeaseResponse) ProtoMessage() {}
 
 func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[34]
+	mi := &file_hdfs_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2645,7 @@ func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseResponse.ProtoReflect.Descriptor instead.
 func (*RenewLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{34}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{36}
 }
 
 type MkdirsRequest struct {
@@ -2564,7 +2660,7 @@ type MkdirsRequest struct {
 
 func (x *MkdirsRequest) Reset() {
 	*x = MkdirsRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[35]
+	mi := &file_hdfs_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2672,7 @@ func (x *MkdirsRequest) String() string {
 func (*MkdirsRequest) ProtoMessage() {}
 
 func (x *MkdirsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[35]
+	mi := &file_hdfs_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2685,7 @@ func (x *MkdirsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirsRequest.ProtoReflect.Descriptor instead.
 func (*MkdirsRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{35}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MkdirsRequest) GetSrc() string {
@@ -2629,7 +2725,7 @@ type MkdirsResponse struct {
 
 func (x *MkdirsResponse) Reset() {
 	*x = MkdirsResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[36]
+	mi := &file_hdfs_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2641,7 +2737,7 @@ func (x *MkdirsResponse) String() string {
 func (*MkdirsResponse) ProtoMessage() {}
 
 func (x *MkdirsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[36]
+	mi := &file_hdfs_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2654,7 +2750,7 @@ func (x *MkdirsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirsResponse.ProtoReflect.Descriptor instead.
 func (*MkdirsResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{36}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *MkdirsResponse) GetResult() bool {
@@ -2674,7 +2770,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[37]
+	mi := &file_hdfs_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2782,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[37]
+	mi := &file_hdfs_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2795,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{37}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteRequest) GetSrc() string {
@@ -2725,7 +2821,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[38]
+	mi := &file_hdfs_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2833,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[38]
+	mi := &file_hdfs_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2846,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{38}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeleteResponse) GetResult() bool {
@@ -2771,7 +2867,7 @@ type Rename2Request struct {
 
 func (x *Rename2Request) Reset() {
 	*x = Rename2Request{}
-	mi := &file_hdfs_wire_proto_msgTypes[39]
+	mi := &file_hdfs_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2879,7 @@ func (x *Rename2Request) String() string {
 func (*Rename2Request) ProtoMessage() {}
 
 func (x *Rename2Request) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[39]
+	mi := &file_hdfs_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2892,7 @@ func (x *Rename2Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rename2Request.ProtoReflect.Descriptor instead.
 func (*Rename2Request) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{39}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Rename2Request) GetSrc() string {
@@ -2828,7 +2924,7 @@ type Rename2Response struct {
 
 func (x *Rename2Response) Reset() {
 	*x = Rename2Response{}
-	mi := &file_hdfs_wire_proto_msgTypes[40]
+	mi := &file_hdfs_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +2936,7 @@ func (x *Rename2Response) String() string {
 func (*Rename2Response) ProtoMessage() {}
 
 func (x *Rename2Response) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[40]
+	mi := &file_hdfs_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +2949,7 @@ func (x *Rename2Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rename2Response.ProtoReflect.Descriptor instead.
 func (*Rename2Response) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{40}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{42}
 }
 
 type GetDatanodeReportRequest struct {
@@ -2865,7 +2961,7 @@ type GetDatanodeReportRequest struct {
 
 func (x *GetDatanodeReportRequest) Reset() {
 	*x = GetDatanodeReportRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[41]
+	mi := &file_hdfs_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +2973,7 @@ func (x *GetDatanodeReportRequest) String() string {
 func (*GetDatanodeReportRequest) ProtoMessage() {}
 
 func (x *GetDatanodeReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[41]
+	mi := &file_hdfs_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +2986,7 @@ func (x *GetDatanodeReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDatanodeReportRequest.ProtoReflect.Descriptor instead.
 func (*GetDatanodeReportRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{41}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetDatanodeReportRequest) GetType() uint32 {
@@ -2909,7 +3005,7 @@ type GetDatanodeReportResponse struct {
 
 func (x *GetDatanodeReportResponse) Reset() {
 	*x = GetDatanodeReportResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[42]
+	mi := &file_hdfs_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2921,7 +3017,7 @@ func (x *GetDatanodeReportResponse) String() string {
 func (*GetDatanodeReportResponse) ProtoMessage() {}
 
 func (x *GetDatanodeReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[42]
+	mi := &file_hdfs_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2934,7 +3030,7 @@ func (x *GetDatanodeReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDatanodeReportResponse.ProtoReflect.Descriptor instead.
 func (*GetDatanodeReportResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{42}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetDatanodeReportResponse) GetDi() []*DatanodeInfo {
@@ -2953,7 +3049,7 @@ type ReportBadBlocksRequest struct {
 
 func (x *ReportBadBlocksRequest) Reset() {
 	*x = ReportBadBlocksRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[43]
+	mi := &file_hdfs_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3061,7 @@ func (x *ReportBadBlocksRequest) String() string {
 func (*ReportBadBlocksRequest) ProtoMessage() {}
 
 func (x *ReportBadBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[43]
+	mi := &file_hdfs_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3074,7 @@ func (x *ReportBadBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBadBlocksRequest.ProtoReflect.Descriptor instead.
 func (*ReportBadBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{43}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReportBadBlocksRequest) GetBlocks() []*LocatedBlock {
@@ -2996,7 +3092,7 @@ type ReportBadBlocksResponse struct {
 
 func (x *ReportBadBlocksResponse) Reset() {
 	*x = ReportBadBlocksResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[44]
+	mi := &file_hdfs_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3104,7 @@ func (x *ReportBadBlocksResponse) String() string {
 func (*ReportBadBlocksResponse) ProtoMessage() {}
 
 func (x *ReportBadBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[44]
+	mi := &file_hdfs_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3117,7 @@ func (x *ReportBadBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBadBlocksResponse.ProtoReflect.Descriptor instead.
 func (*ReportBadBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{44}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{46}
 }
 
 type BaseHeader struct {
@@ -3034,7 +3130,7 @@ type BaseHeader struct {
 
 func (x *BaseHeader) Reset() {
 	*x = BaseHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[45]
+	mi := &file_hdfs_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3046,7 +3142,7 @@ func (x *BaseHeader) String() string {
 func (*BaseHeader) ProtoMessage() {}
 
 func (x *BaseHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[45]
+	mi := &file_hdfs_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3059,7 +3155,7 @@ func (x *BaseHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseHeader.ProtoReflect.Descriptor instead.
 func (*BaseHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{45}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *BaseHeader) GetBlock() *ExtendedBlock {
@@ -3086,7 +3182,7 @@ type ClientOperationHeader struct {
 
 func (x *ClientOperationHeader) Reset() {
 	*x = ClientOperationHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[46]
+	mi := &file_hdfs_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3098,7 +3194,7 @@ func (x *ClientOperationHeader) String() string {
 func (*ClientOperationHeader) ProtoMessage() {}
 
 func (x *ClientOperationHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[46]
+	mi := &file_hdfs_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3111,7 +3207,7 @@ func (x *ClientOperationHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientOperationHeader.ProtoReflect.Descriptor instead.
 func (*ClientOperationHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{46}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ClientOperationHeader) GetBaseHeader() *BaseHeader {
@@ -3138,7 +3234,7 @@ type CachingStrategy struct {
 
 func (x *CachingStrategy) Reset() {
 	*x = CachingStrategy{}
-	mi := &file_hdfs_wire_proto_msgTypes[47]
+	mi := &file_hdfs_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3150,7 +3246,7 @@ func (x *CachingStrategy) String() string {
 func (*CachingStrategy) ProtoMessage() {}
 
 func (x *CachingStrategy) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[47]
+	mi := &file_hdfs_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3163,7 +3259,7 @@ func (x *CachingStrategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachingStrategy.ProtoReflect.Descriptor instead.
 func (*CachingStrategy) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{47}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CachingStrategy) GetDropBehind() bool {
@@ -3198,7 +3294,7 @@ const (
 
 func (x *OpReadBlock) Reset() {
 	*x = OpReadBlock{}
-	mi := &file_hdfs_wire_proto_msgTypes[48]
+	mi := &file_hdfs_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3306,7 @@ func (x *OpReadBlock) String() string {
 func (*OpReadBlock) ProtoMessage() {}
 
 func (x *OpReadBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[48]
+	mi := &file_hdfs_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3319,7 @@ func (x *OpReadBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReadBlock.ProtoReflect.Descriptor instead.
 func (*OpReadBlock) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{48}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *OpReadBlock) GetHeader() *ClientOperationHeader {
@@ -3271,7 +3367,7 @@ type Checksum struct {
 
 func (x *Checksum) Reset() {
 	*x = Checksum{}
-	mi := &file_hdfs_wire_proto_msgTypes[49]
+	mi := &file_hdfs_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3379,7 @@ func (x *Checksum) String() string {
 func (*Checksum) ProtoMessage() {}
 
 func (x *Checksum) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[49]
+	mi := &file_hdfs_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3392,7 @@ func (x *Checksum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checksum.ProtoReflect.Descriptor instead.
 func (*Checksum) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{49}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Checksum) GetType() ChecksumType {
@@ -3340,7 +3436,7 @@ const (
 
 func (x *OpWriteBlock) Reset() {
 	*x = OpWriteBlock{}
-	mi := &file_hdfs_wire_proto_msgTypes[50]
+	mi := &file_hdfs_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +3448,7 @@ func (x *OpWriteBlock) String() string {
 func (*OpWriteBlock) ProtoMessage() {}
 
 func (x *OpWriteBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[50]
+	mi := &file_hdfs_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +3461,7 @@ func (x *OpWriteBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpWriteBlock.ProtoReflect.Descriptor instead.
 func (*OpWriteBlock) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{50}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *OpWriteBlock) GetHeader() *ClientOperationHeader {
@@ -3480,7 +3576,7 @@ type PacketHeader struct {
 
 func (x *PacketHeader) Reset() {
 	*x = PacketHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[51]
+	mi := &file_hdfs_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3588,7 @@ func (x *PacketHeader) String() string {
 func (*PacketHeader) ProtoMessage() {}
 
 func (x *PacketHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[51]
+	mi := &file_hdfs_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3601,7 @@ func (x *PacketHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PacketHeader.ProtoReflect.Descriptor instead.
 func (*PacketHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{51}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PacketHeader) GetOffsetInBlock() int64 {
@@ -3554,7 +3650,7 @@ type PipelineAck struct {
 
 func (x *PipelineAck) Reset() {
 	*x = PipelineAck{}
-	mi := &file_hdfs_wire_proto_msgTypes[52]
+	mi := &file_hdfs_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3566,7 +3662,7 @@ func (x *PipelineAck) String() string {
 func (*PipelineAck) ProtoMessage() {}
 
 func (x *PipelineAck) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[52]
+	mi := &file_hdfs_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3579,7 +3675,7 @@ func (x *PipelineAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipelineAck.ProtoReflect.Descriptor instead.
 func (*PipelineAck) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{52}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *PipelineAck) GetSeqno() int64 {
@@ -3613,7 +3709,7 @@ type ReadOpChecksumInfo struct {
 
 func (x *ReadOpChecksumInfo) Reset() {
 	*x = ReadOpChecksumInfo{}
-	mi := &file_hdfs_wire_proto_msgTypes[53]
+	mi := &file_hdfs_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3625,7 +3721,7 @@ func (x *ReadOpChecksumInfo) String() string {
 func (*ReadOpChecksumInfo) ProtoMessage() {}
 
 func (x *ReadOpChecksumInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[53]
+	mi := &file_hdfs_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3638,7 +3734,7 @@ func (x *ReadOpChecksumInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOpChecksumInfo.ProtoReflect.Descriptor instead.
 func (*ReadOpChecksumInfo) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{53}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReadOpChecksumInfo) GetChecksum() *Checksum {
@@ -3667,7 +3763,7 @@ type BlockOpResponse struct {
 
 func (x *BlockOpResponse) Reset() {
 	*x = BlockOpResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[54]
+	mi := &file_hdfs_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3679,7 +3775,7 @@ func (x *BlockOpResponse) String() string {
 func (*BlockOpResponse) ProtoMessage() {}
 
 func (x *BlockOpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[54]
+	mi := &file_hdfs_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3692,7 +3788,7 @@ func (x *BlockOpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockOpResponse.ProtoReflect.Descriptor instead.
 func (*BlockOpResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{54}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BlockOpResponse) GetStatus() Status {
@@ -3732,7 +3828,7 @@ type ClientReadStatus struct {
 
 func (x *ClientReadStatus) Reset() {
 	*x = ClientReadStatus{}
-	mi := &file_hdfs_wire_proto_msgTypes[55]
+	mi := &file_hdfs_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3744,7 +3840,7 @@ func (x *ClientReadStatus) String() string {
 func (*ClientReadStatus) ProtoMessage() {}
 
 func (x *ClientReadStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[55]
+	mi := &file_hdfs_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3757,7 +3853,7 @@ func (x *ClientReadStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientReadStatus.ProtoReflect.Descriptor instead.
 func (*ClientReadStatus) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{55}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ClientReadStatus) GetStatus() Status {
@@ -3948,7 +4044,13 @@ const file_hdfs_wire_proto_rawDesc = "" +
 	"\x03src\x18\x02 \x02(\tR\x03src\x12\x16\n" +
 	"\x06holder\x18\x03 \x02(\tR\x06holder\x12\x17\n" +
 	"\afile_id\x18\x04 \x01(\x04R\x06fileId\"\x16\n" +
-	"\x14AbandonBlockResponse\"\x93\x01\n" +
+	"\x14AbandonBlockResponse\"x\n" +
+	"\x1dUpdateBlockForPipelineRequest\x126\n" +
+	"\x05block\x18\x01 \x02(\v2 .fairway.hdfs.wire.ExtendedBlockR\x05block\x12\x1f\n" +
+	"\vclient_name\x18\x02 \x02(\tR\n" +
+	"clientName\"W\n" +
+	"\x1eUpdateBlockForPipelineResponse\x125\n" +
+	"\x05block\x18\x01 \x02(\v2\x1f.fairway.hdfs.wire.LocatedBlockR\x05block\"\x93\x01\n" +
 	"\x0fCompleteRequest\x12\x10\n" +
 	"\x03src\x18\x01 \x02(\tR\x03src\x12\x1f\n" +
 	"\vclient_name\x18\x02 \x02(\tR\n" +
@@ -4083,69 +4185,71 @@ func file_hdfs_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_hdfs_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_hdfs_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_hdfs_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_hdfs_wire_proto_goTypes = []any{
-	(StorageType)(0),                  // 0: fairway.hdfs.wire.StorageType
-	(ChecksumType)(0),                 // 1: fairway.hdfs.wire.ChecksumType
-	(Status)(0),                       // 2: fairway.hdfs.wire.Status
-	(RpcResponseHeader_Status)(0),     // 3: fairway.hdfs.wire.RpcResponseHeader.Status
-	(FileStatus_FileType)(0),          // 4: fairway.hdfs.wire.FileStatus.FileType
-	(*RpcRequestHeader)(nil),          // 5: fairway.hdfs.wire.RpcRequestHeader
-	(*RpcResponseHeader)(nil),         // 6: fairway.hdfs.wire.RpcResponseHeader
-	(*RequestHeader)(nil),             // 7: fairway.hdfs.wire.RequestHeader
-	(*UserInformation)(nil),           // 8: fairway.hdfs.wire.UserInformation
-	(*IpcConnectionContext)(nil),      // 9: fairway.hdfs.wire.IpcConnectionContext
-	(*Token)(nil),                     // 10: fairway.hdfs.wire.Token
-	(*FsPermission)(nil),              // 11: fairway.hdfs.wire.FsPermission
-	(*ExtendedBlock)(nil),             // 12: fairway.hdfs.wire.ExtendedBlock
-	(*DatanodeID)(nil),                // 13: fairway.hdfs.wire.DatanodeID
-	(*DatanodeInfo)(nil),              // 14: fairway.hdfs.wire.DatanodeInfo
-	(*LocatedBlock)(nil),              // 15: fairway.hdfs.wire.LocatedBlock
-	(*FileEncryptionInfo)(nil),        // 16: fairway.hdfs.wire.FileEncryptionInfo
-	(*ErasureCodingPolicy)(nil),       // 17: fairway.hdfs.wire.ErasureCodingPolicy
-	(*LocatedBlocks)(nil),             // 18: fairway.hdfs.wire.LocatedBlocks
-	(*FileStatus)(nil),                // 19: fairway.hdfs.wire.FileStatus
-	(*FsServerDefaults)(nil),          // 20: fairway.hdfs.wire.FsServerDefaults
-	(*GetFileInfoRequest)(nil),        // 21: fairway.hdfs.wire.GetFileInfoRequest
-	(*GetFileInfoResponse)(nil),       // 22: fairway.hdfs.wire.GetFileInfoResponse
-	(*GetListingRequest)(nil),         // 23: fairway.hdfs.wire.GetListingRequest
-	(*DirectoryListing)(nil),          // 24: fairway.hdfs.wire.DirectoryListing
-	(*GetListingResponse)(nil),        // 25: fairway.hdfs.wire.GetListingResponse
-	(*GetBlockLocationsRequest)(nil),  // 26: fairway.hdfs.wire.GetBlockLocationsRequest
-	(*GetBlockLocationsResponse)(nil), // 27: fairway.hdfs.wire.GetBlockLocationsResponse
-	(*GetServerDefaultsRequest)(nil),  // 28: fairway.hdfs.wire.GetServerDefaultsRequest
-	(*GetServerDefaultsResponse)(nil), // 29: fairway.hdfs.wire.GetServerDefaultsResponse
-	(*CreateRequest)(nil),             // 30: fairway.hdfs.wire.CreateRequest
-	(*CreateResponse)(nil),            // 31: fairway.hdfs.wire.CreateResponse
-	(*AddBlockRequest)(nil),           // 32: fairway.hdfs.wire.AddBlockRequest
-	(*AddBlockResponse)(nil),          // 33: fairway.hdfs.wire.AddBlockResponse
-	(*AbandonBlockRequest)(nil),       // 34: fairway.hdfs.wire.AbandonBlockRequest
-	(*AbandonBlockResponse)(nil),      // 35: fairway.hdfs.wire.AbandonBlockResponse
-	(*CompleteRequest)(nil),           // 36: fairway.hdfs.wire.CompleteRequest
-	(*CompleteResponse)(nil),          // 37: fairway.hdfs.wire.CompleteResponse
-	(*RenewLeaseRequest)(nil),         // 38: fairway.hdfs.wire.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),        // 39: fairway.hdfs.wire.RenewLeaseResponse
-	(*MkdirsRequest)(nil),             // 40: fairway.hdfs.wire.MkdirsRequest
-	(*MkdirsResponse)(nil),            // 41: fairway.hdfs.wire.MkdirsResponse
-	(*DeleteRequest)(nil),             // 42: fairway.hdfs.wire.DeleteRequest
-	(*DeleteResponse)(nil),            // 43: fairway.hdfs.wire.DeleteResponse
-	(*Rename2Request)(nil),            // 44: fairway.hdfs.wire.Rename2Request
-	(*Rename2Response)(nil),           // 45: fairway.hdfs.wire.Rename2Response
-	(*GetDatanodeReportRequest)(nil),  // 46: fairway.hdfs.wire.GetDatanodeReportRequest
-	(*GetDatanodeReportResponse)(nil), // 47: fairway.hdfs.wire.GetDatanodeReportResponse
-	(*ReportBadBlocksRequest)(nil),    // 48: fairway.hdfs.wire.ReportBadBlocksRequest
-	(*ReportBadBlocksResponse)(nil),   // 49: fairway.hdfs.wire.ReportBadBlocksResponse
-	(*BaseHeader)(nil),                // 50: fairway.hdfs.wire.BaseHeader
-	(*ClientOperationHeader)(nil),     // 51: fairway.hdfs.wire.ClientOperationHeader
-	(*CachingStrategy)(nil),           // 52: fairway.hdfs.wire.CachingStrategy
-	(*OpReadBlock)(nil),               // 53: fairway.hdfs.wire.OpReadBlock
-	(*Checksum)(nil),                  // 54: fairway.hdfs.wire.Checksum
-	(*OpWriteBlock)(nil),              // 55: fairway.hdfs.wire.OpWriteBlock
-	(*PacketHeader)(nil),              // 56: fairway.hdfs.wire.PacketHeader
-	(*PipelineAck)(nil),               // 57: fairway.hdfs.wire.PipelineAck
-	(*ReadOpChecksumInfo)(nil),        // 58: fairway.hdfs.wire.ReadOpChecksumInfo
-	(*BlockOpResponse)(nil),           // 59: fairway.hdfs.wire.BlockOpResponse
-	(*ClientReadStatus)(nil),          // 60: fairway.hdfs.wire.ClientReadStatus
+	(StorageType)(0),                       // 0: fairway.hdfs.wire.StorageType
+	(ChecksumType)(0),                      // 1: fairway.hdfs.wire.ChecksumType
+	(Status)(0),                            // 2: fairway.hdfs.wire.Status
+	(RpcResponseHeader_Status)(0),          // 3: fairway.hdfs.wire.RpcResponseHeader.Status
+	(FileStatus_FileType)(0),               // 4: fairway.hdfs.wire.FileStatus.FileType
+	(*RpcRequestHeader)(nil),               // 5: fairway.hdfs.wire.RpcRequestHeader
+	(*RpcResponseHeader)(nil),              // 6: fairway.hdfs.wire.RpcResponseHeader
+	(*RequestHeader)(nil),                  // 7: fairway.hdfs.wire.RequestHeader
+	(*UserInformation)(nil),                // 8: fairway.hdfs.wire.UserInformation
+	(*IpcConnectionContext)(nil),           // 9: fairway.hdfs.wire.IpcConnectionContext
+	(*Token)(nil),                          // 10: fairway.hdfs.wire.Token
+	(*FsPermission)(nil),                   // 11: fairway.hdfs.wire.FsPermission
+	(*ExtendedBlock)(nil),                  // 12: fairway.hdfs.wire.ExtendedBlock
+	(*DatanodeID)(nil),                     // 13: fairway.hdfs.wire.DatanodeID
+	(*DatanodeInfo)(nil),                   // 14: fairway.hdfs.wire.DatanodeInfo
+	(*LocatedBlock)(nil),                   // 15: fairway.hdfs.wire.LocatedBlock
+	(*FileEncryptionInfo)(nil),             // 16: fairway.hdfs.wire.FileEncryptionInfo
+	(*ErasureCodingPolicy)(nil),            // 17: fairway.hdfs.wire.ErasureCodingPolicy
+	(*LocatedBlocks)(nil),                  // 18: fairway.hdfs.wire.LocatedBlocks
+	(*FileStatus)(nil),                     // 19: fairway.hdfs.wire.FileStatus
+	(*FsServerDefaults)(nil),               // 20: fairway.hdfs.wire.FsServerDefaults
+	(*GetFileInfoRequest)(nil),             // 21: fairway.hdfs.wire.GetFileInfoRequest
+	(*GetFileInfoResponse)(nil),            // 22: fairway.hdfs.wire.GetFileInfoResponse
+	(*GetListingRequest)(nil),              // 23: fairway.hdfs.wire.GetListingRequest
+	(*DirectoryListing)(nil),               // 24: fairway.hdfs.wire.DirectoryListing
+	(*GetListingResponse)(nil),             // 25: fairway.hdfs.wire.GetListingResponse
+	(*GetBlockLocationsRequest)(nil),       // 26: fairway.hdfs.wire.GetBlockLocationsRequest
+	(*GetBlockLocationsResponse)(nil),      // 27: fairway.hdfs.wire.GetBlockLocationsResponse
+	(*GetServerDefaultsRequest)(nil),       // 28: fairway.hdfs.wire.GetServerDefaultsRequest
+	(*GetServerDefaultsResponse)(nil),      // 29: fairway.hdfs.wire.GetServerDefaultsResponse
+	(*CreateRequest)(nil),                  // 30: fairway.hdfs.wire.CreateRequest
+	(*CreateResponse)(nil),                 // 31: fairway.hdfs.wire.CreateResponse
+	(*AddBlockRequest)(nil),                // 32: fairway.hdfs.wire.AddBlockRequest
+	(*AddBlockResponse)(nil),               // 33: fairway.hdfs.wire.AddBlockResponse
+	(*AbandonBlockRequest)(nil),            // 34: fairway.hdfs.wire.AbandonBlockRequest
+	(*AbandonBlockResponse)(nil),           // 35: fairway.hdfs.wire.AbandonBlockResponse
+	(*UpdateBlockForPipelineRequest)(nil),  // 36: fairway.hdfs.wire.UpdateBlockForPipelineRequest
+	(*UpdateBlockForPipelineResponse)(nil), // 37: fairway.hdfs.wire.UpdateBlockForPipelineResponse
+	(*CompleteRequest)(nil),                // 38: fairway.hdfs.wire.CompleteRequest
+	(*CompleteResponse)(nil),               // 39: fairway.hdfs.wire.CompleteResponse
+	(*RenewLeaseRequest)(nil),              // 40: fairway.hdfs.wire.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),             // 41: fairway.hdfs.wire.RenewLeaseResponse
+	(*MkdirsRequest)(nil),                  // 42: fairway.hdfs.wire.MkdirsRequest
+	(*MkdirsResponse)(nil),                 // 43: fairway.hdfs.wire.MkdirsResponse
+	(*DeleteRequest)(nil),                  // 44: fairway.hdfs.wire.DeleteRequest
+	(*DeleteResponse)(nil),                 // 45: fairway.hdfs.wire.DeleteResponse
+	(*Rename2Request)(nil),                 // 46: fairway.hdfs.wire.Rename2Request
+	(*Rename2Response)(nil),                // 47: fairway.hdfs.wire.Rename2Response
+	(*GetDatanodeReportRequest)(nil),       // 48: fairway.hdfs.wire.GetDatanodeReportRequest
+	(*GetDatanodeReportResponse)(nil),      // 49: fairway.hdfs.wire.GetDatanodeReportResponse
+	(*ReportBadBlocksRequest)(nil),         // 50: fairway.hdfs.wire.ReportBadBlocksRequest
+	(*ReportBadBlocksResponse)(nil),        // 51: fairway.hdfs.wire.ReportBadBlocksResponse
+	(*BaseHeader)(nil),                     // 52: fairway.hdfs.wire.BaseHeader
+	(*ClientOperationHeader)(nil),          // 53: fairway.hdfs.wire.ClientOperationHeader
+	(*CachingStrategy)(nil),                // 54: fairway.hdfs.wire.CachingStrategy
+	(*OpReadBlock)(nil),                    // 55: fairway.hdfs.wire.OpReadBlock
+	(*Checksum)(nil),                       // 56: fairway.hdfs.wire.Checksum
+	(*OpWriteBlock)(nil),                   // 57: fairway.hdfs.wire.OpWriteBlock
+	(*PacketHeader)(nil),                   // 58: fairway.hdfs.wire.PacketHeader
+	(*PipelineAck)(nil),                    // 59: fairway.hdfs.wire.PipelineAck
+	(*ReadOpChecksumInfo)(nil),             // 60: fairway.hdfs.wire.ReadOpChecksumInfo
+	(*BlockOpResponse)(nil),                // 61: fairway.hdfs.wire.BlockOpResponse
+	(*ClientReadStatus)(nil),               // 62: fairway.hdfs.wire.ClientReadStatus
 }
 var file_hdfs_wire_proto_depIdxs = []int32{
 	3,  // 0: fairway.hdfs.wire.RpcResponseHeader.status:type_name -> fairway.hdfs.wire.RpcResponseHeader.Status
@@ -4177,34 +4281,36 @@ var file_hdfs_wire_proto_depIdxs = []int32{
 	14, // 26: fairway.hdfs.wire.AddBlockRequest.exclude_nodes:type_name -> fairway.hdfs.wire.DatanodeInfo
 	15, // 27: fairway.hdfs.wire.AddBlockResponse.block:type_name -> fairway.hdfs.wire.LocatedBlock
 	12, // 28: fairway.hdfs.wire.AbandonBlockRequest.b:type_name -> fairway.hdfs.wire.ExtendedBlock
-	12, // 29: fairway.hdfs.wire.CompleteRequest.last:type_name -> fairway.hdfs.wire.ExtendedBlock
-	11, // 30: fairway.hdfs.wire.MkdirsRequest.masked:type_name -> fairway.hdfs.wire.FsPermission
-	11, // 31: fairway.hdfs.wire.MkdirsRequest.unmasked:type_name -> fairway.hdfs.wire.FsPermission
-	14, // 32: fairway.hdfs.wire.GetDatanodeReportResponse.di:type_name -> fairway.hdfs.wire.DatanodeInfo
-	15, // 33: fairway.hdfs.wire.ReportBadBlocksRequest.blocks:type_name -> fairway.hdfs.wire.LocatedBlock
-	12, // 34: fairway.hdfs.wire.BaseHeader.block:type_name -> fairway.hdfs.wire.ExtendedBlock
-	10, // 35: fairway.hdfs.wire.BaseHeader.token:type_name -> fairway.hdfs.wire.Token
-	50, // 36: fairway.hdfs.wire.ClientOperationHeader.base_header:type_name -> fairway.hdfs.wire.BaseHeader
-	51, // 37: fairway.hdfs.wire.OpReadBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
-	52, // 38: fairway.hdfs.wire.OpReadBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
-	1,  // 39: fairway.hdfs.wire.Checksum.type:type_name -> fairway.hdfs.wire.ChecksumType
-	51, // 40: fairway.hdfs.wire.OpWriteBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
-	14, // 41: fairway.hdfs.wire.OpWriteBlock.targets:type_name -> fairway.hdfs.wire.DatanodeInfo
-	14, // 42: fairway.hdfs.wire.OpWriteBlock.source:type_name -> fairway.hdfs.wire.DatanodeInfo
-	54, // 43: fairway.hdfs.wire.OpWriteBlock.requested_checksum:type_name -> fairway.hdfs.wire.Checksum
-	52, // 44: fairway.hdfs.wire.OpWriteBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
-	0,  // 45: fairway.hdfs.wire.OpWriteBlock.storage_type:type_name -> fairway.hdfs.wire.StorageType
-	0,  // 46: fairway.hdfs.wire.OpWriteBlock.target_storage_types:type_name -> fairway.hdfs.wire.StorageType
-	2,  // 47: fairway.hdfs.wire.PipelineAck.reply:type_name -> fairway.hdfs.wire.Status
-	54, // 48: fairway.hdfs.wire.ReadOpChecksumInfo.checksum:type_name -> fairway.hdfs.wire.Checksum
-	2,  // 49: fairway.hdfs.wire.BlockOpResponse.status:type_name -> fairway.hdfs.wire.Status
-	58, // 50: fairway.hdfs.wire.BlockOpResponse.read_op_checksum_info:type_name -> fairway.hdfs.wire.ReadOpChecksumInfo
-	2,  // 51: fairway.hdfs.wire.ClientReadStatus.status:type_name -> fairway.hdfs.wire.Status
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	12, // 29: fairway.hdfs.wire.UpdateBlockForPipelineRequest.block:type_name -> fairway.hdfs.wire.ExtendedBlock
+	15, // 30: fairway.hdfs.wire.UpdateBlockForPipelineResponse.block:type_name -> fairway.hdfs.wire.LocatedBlock
+	12, // 31: fairway.hdfs.wire.CompleteRequest.last:type_name -> fairway.hdfs.wire.ExtendedBlock
+	11, // 32: fairway.hdfs.wire.MkdirsRequest.masked:type_name -> fairway.hdfs.wire.FsPermission
+	11, // 33: fairway.hdfs.wire.MkdirsRequest.unmasked:type_name -> fairway.hdfs.wire.FsPermission
+	14, // 34: fairway.hdfs.wire.GetDatanodeReportResponse.di:type_name -> fairway.hdfs.wire.DatanodeInfo
+	15, // 35: fairway.hdfs.wire.ReportBadBlocksRequest.blocks:type_name -> fairway.hdfs.wire.LocatedBlock
+	12, // 36: fairway.hdfs.wire.BaseHeader.block:type_name -> fairway.hdfs.wire.ExtendedBlock
+	10, // 37: fairway.hdfs.wire.BaseHeader.token:type_name -> fairway.hdfs.wire.Token
+	52, // 38: fairway.hdfs.wire.ClientOperationHeader.base_header:type_name -> fairway.hdfs.wire.BaseHeader
+	53, // 39: fairway.hdfs.wire.OpReadBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
+	54, // 40: fairway.hdfs.wire.OpReadBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
+	1,  // 41: fairway.hdfs.wire.Checksum.type:type_name -> fairway.hdfs.wire.ChecksumType
+	53, // 42: fairway.hdfs.wire.OpWriteBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
+	14, // 43: fairway.hdfs.wire.OpWriteBlock.targets:type_name -> fairway.hdfs.wire.DatanodeInfo
+	14, // 44: fairway.hdfs.wire.OpWriteBlock.source:type_name -> fairway.hdfs.wire.DatanodeInfo
+	56, // 45: fairway.hdfs.wire.OpWriteBlock.requested_checksum:type_name -> fairway.hdfs.wire.Checksum
+	54, // 46: fairway.hdfs.wire.OpWriteBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
+	0,  // 47: fairway.hdfs.wire.OpWriteBlock.storage_type:type_name -> fairway.hdfs.wire.StorageType
+	0,  // 48: fairway.hdfs.wire.OpWriteBlock.target_storage_types:type_name -> fairway.hdfs.wire.StorageType
+	2,  // 49: fairway.hdfs.wire.PipelineAck.reply:type_name -> fairway.hdfs.wire.Status
+	56, // 50: fairway.hdfs.wire.ReadOpChecksumInfo.checksum:type_name -> fairway.hdfs.wire.Checksum
+	2,  // 51: fairway.hdfs.wire.BlockOpResponse.status:type_name -> fairway.hdfs.wire.Status
+	60, // 52: fairway.hdfs.wire.BlockOpResponse.read_op_checksum_info:type_name -> fairway.hdfs.wire.ReadOpChecksumInfo
+	2,  // 53: fairway.hdfs.wire.ClientReadStatus.status:type_name -> fairway.hdfs.wire.Status
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_hdfs_wire_proto_init() }
@@ -4218,7 +4324,7 @@ func file_hdfs_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hdfs_wire_proto_rawDesc), len(file_hdfs_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   56,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

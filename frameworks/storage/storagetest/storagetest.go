@@ -116,10 +116,10 @@ func manySizes(t *testing.T, o Options, dir string) {
 	if block == 0 {
 		block = 1 << 20
 	}
-	for _, size := range []int{0, 1, unit - 1, unit, unit + 1, 65536, 65537, 256 << 10, 256<<10 + 1, block - 1, block, block + 1, 2*block + 700} {
+	for i, size := range []int{0, 1, unit - 1, unit, unit + 1, 65536, 65537, 256 << 10, 256<<10 + 1, block - 1, block, block + 1, 2*block + 700} {
 		for _, buf := range []int{1 << 20, 7777} {
 			data := random(size)
-			p := path.Join(dir, fmt.Sprint(size, "-", buf))
+			p := path.Join(dir, fmt.Sprint(i, "-", buf))
 			w, err := o.FS.Create(context.Background(), p, storage.CreateOptions{BlockSize: o.BlockSize})
 			if err != nil {
 				t.Fatal(err)
@@ -164,7 +164,7 @@ func manySizes(t *testing.T, o Options, dir string) {
 func seekAndReadAt(t *testing.T, o Options, dir string) {
 	size := 700_000
 	if o.BlockSize > 0 {
-		size = int(2*o.BlockSize + o.BlockSize/2)
+		size = max(size, int(2*o.BlockSize+o.BlockSize/2))
 	}
 	data := random(size)
 	p := path.Join(dir, "f")
