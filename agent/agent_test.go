@@ -148,12 +148,14 @@ func TestFormerLeaderIsRefused(t *testing.T) {
 	}
 	s.next()
 	s.epoch = 4
-	s.command(&v1.AgentCommand{Command: &v1.AgentCommand_Registered{Registered: &v1.AgentRegistered{AgentId: "a-2"}}})
+	s.command(&v1.AgentCommand{Command: &v1.AgentCommand_Registered{Registered: &v1.AgentRegistered{AgentId: "a-1", Kill: []*v1.TaskID{{Framework: "f-1", Sequence: 4}}}}})
+	s.launch(shell(5, "exit 0"))
 	s.epoch = 5
 	s.command(&v1.AgentCommand{Command: &v1.AgentCommand_Registered{Registered: &v1.AgentRegistered{AgentId: "a-1"}}})
 	s.launch(shell(4, "echo $FAIRWAY_AGENT_ID; exit 0"))
-	if u := s.end(&v1.TaskID{Framework: "f-1", Sequence: 4}); u.AgentId != "a-1" {
-		t.Errorf("status %v: a former leader named the agent", u)
+	expect(t, s.end(&v1.TaskID{Framework: "f-1", Sequence: 4}), finished, 0, "")
+	if _, err := os.Stat(a.tree.Dir("f-1", 5)); err == nil {
+		t.Error("a task of a former leader was launched")
 	}
 }
 
@@ -397,5 +399,40 @@ func TestShutdown(t *testing.T) {
 	expect(t, s.end(spec.Task), killed, v1.TaskReason_TASK_REASON_AGENT_GONE, "gone for too long")
 	if err := <-done; !errors.Is(err, ErrShutdown) {
 		t.Errorf("agent ended with %v", err)
+	}
+}
+
+// A broker that names the agent otherwise than it knows itself is another cluster's, whatever its epoch.
+func TestAnotherCluster(t *testing.T) {
+	b := newFakeBroker(t)
+	a := b.start(Options{}, false)
+	s := b.accept(nil)
+	s.epoch = 7
+	live, done := shell(1, "sleep 1000"), shell(2, "exit 0")
+	s.launch(live)
+	s.status(live.Task, true)
+	s.launch(done)
+	for s.status(done.Task, false).State != finished {
+	}
+	s.Close()
+	s = b.accept(&v1.AgentRegistered{AgentId: "b-1"})
+	if s.register.AgentId != "a-1" {
+		t.Errorf("registered with %v", s.register)
+	}
+	s.launch(shell(3, "exit 0"))
+	if u := s.end(&v1.TaskID{Framework: "f-1", Sequence: 3}); u.AgentId != "b-1" {
+		t.Errorf("status %v", u)
+	}
+	until(t, "end of the other task", func() bool {
+		left, err := os.ReadDir(filepath.Join(a.o.WorkDir, "containers"))
+		return err == nil && len(left) == 0
+	})
+	for len(s.sent) > 0 {
+		if u := s.next().GetStatus(); u != nil && u.Task.Sequence != 3 {
+			t.Errorf("heard of another cluster's task: %v", u)
+		}
+	}
+	if a.ID() != "b-1" {
+		t.Errorf("id %q", a.ID())
 	}
 }

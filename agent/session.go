@@ -107,6 +107,10 @@ func (o *owner) register(s api.AgentSession) {
 
 // obey does what the broker says, unless it is a broker of the past.
 func (o *owner) obey(c *v1.AgentCommand) {
+	if id := c.GetRegistered().GetAgentId(); id != "" && o.identity.AgentID != "" && id != o.identity.AgentID {
+		// A former leader of the same cluster would know this agent by its name.
+		o.emigrate(c.Epoch)
+	}
 	if c.Epoch < o.identity.Epoch {
 		o.a.metrics.refused.Inc()
 		o.a.log.Warn("refused a command of a former leader", zap.Uint64("epoch", c.Epoch), zap.Uint64("known", o.identity.Epoch))
@@ -130,6 +134,22 @@ func (o *owner) obey(c *v1.AgentCommand) {
 	case *v1.AgentCommand_Shutdown:
 		o.sentAway(m.Shutdown.GetReason())
 	}
+}
+
+// emigrate is what an agent does when it finds that the broker is another cluster's (or has lost its data): its tasks, their
+// updates and its epoch mean nothing there.
+func (o *owner) emigrate(epoch uint64) {
+	o.a.log.Warn("the broker is another cluster's: the tasks of the former one are ended", zap.String("former_id", o.identity.AgentID))
+	o.identity.Epoch = epoch
+	for _, t := range o.tasks {
+		t.orphan = true
+		if len(t.record.Updates) > 0 {
+			t.record.Updates = nil
+			o.change.Tasks[t.key] = t.record
+		}
+		o.kill(t, t.killGrace(), v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, "its cluster is gone")
+	}
+	o.sends = nil
 }
 
 func (o *owner) remember() {

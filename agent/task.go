@@ -31,6 +31,7 @@ type task struct {
 	grace     time.Duration
 	overQuota int64 // bytes; 0: it is not
 	sent      time.Time
+	orphan    bool          // of another cluster: nobody wants to know
 	done      chan struct{} // closed when it has ended
 }
 
@@ -256,9 +257,12 @@ func (o *owner) report(t *task, s *v1.TaskStatus) {
 	s.AgentId, s.AgentHost, s.AgentDataAddress = o.identity.AgentID, o.a.info.Host, o.a.info.DataAddress
 	s.Sequence = t.record.Sequence
 	s.WallUnixNanos = time.Now().UnixNano()
-	t.record.Updates = append(t.record.Updates, s)
 	t.record.Last = s
 	o.change.Tasks[t.key] = t.record
+	if t.orphan {
+		return
+	}
+	t.record.Updates = append(t.record.Updates, s)
 	o.sends = append(o.sends, s)
 }
 
