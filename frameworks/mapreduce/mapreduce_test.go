@@ -97,7 +97,9 @@ func (e *emitted) Emit(key, value []byte) error {
 	return nil
 }
 
-func (e *emitted) EmitInt(key []byte, n int64) error { return e.Emit(key, strconv.AppendInt(nil, n, 10)) }
+func (e *emitted) EmitInt(key []byte, n int64) error {
+	return e.Emit(key, strconv.AppendInt(nil, n, 10))
+}
 
 func TestInPlaceReducers(t *testing.T) {
 	values := slices.Values([][]byte{[]byte("3"), []byte("-4"), []byte("12")})

@@ -139,7 +139,7 @@ func TestGather(t *testing.T) {
 				a := newAgent(t)
 				var outputs []spec.MapOutput
 				var want int64
-				for m := range 60 {
+				for m := range 20 {
 					n := []int{0, 1, 100, 500, 20_000}[m%5]
 					outputs = append(outputs, a.output(t, m, 0, n))
 					want += int64(n)
@@ -154,10 +154,10 @@ func TestGather(t *testing.T) {
 				}
 				var counted atomic.Int64
 				check(t, New(cfg), Request{
-					Maps: 60, Outputs: channel(outputs...), Memory: memory, Folder: t.TempDir(),
+					Maps: 20, Outputs: channel(outputs...), Memory: memory, Folder: t.TempDir(),
 					Progress: func(n int) { fetched = int64(n) }, Bytes: &counted,
 				}, want)
-				if fetched != 60 || counted.Load() != total {
+				if fetched != 20 || counted.Load() != total {
 					t.Errorf("%d fetched, %d of %d bytes", fetched, counted.Load(), total)
 				}
 				if n := a.requests.Load(); local != (n == 0) {
