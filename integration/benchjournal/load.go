@@ -26,8 +26,12 @@ type broker struct {
 	turn  uint64
 }
 
-func open(ctx context.Context, dir string) (*broker, error) {
-	j, err := journal.Open(ctx, journal.Options{Dir: dir})
+func open(ctx context.Context, dir string, tasks int) (*broker, error) {
+	o := journal.Options{Dir: dir}
+	if tasks < 500_000 {
+		o.SnapshotLogBytes, o.SegmentBytes = int64(tasks)*16, 64<<10 // a small trial is over sooner
+	}
+	j, err := journal.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +156,7 @@ func measure(ctx context.Context, b *broker, r *Results, tasks int) (err error) 
 		return err
 	}
 	n := 0
-	quiet, err := b.commits(func() bool { n++; return n > 3000 || ctx.Err() != nil })
+	quiet, err := b.commits(func() bool { n++; return n > min(3000, tasks/50) || ctx.Err() != nil })
 	if err != nil {
 		return err
 	}

@@ -49,56 +49,65 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *dir, *out, *tasks); err != nil {
+	r, err := run(ctx, *dir, *out, *tasks)
+	if err == nil {
+		err = r.missed()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "benchjournal:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir, out string, tasks int) (err error) {
+func run(ctx context.Context, dir, out string, tasks int) (r Results, err error) {
 	if err := os.RemoveAll(dir); err != nil {
-		return err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	r := Results{Tasks: tasks}
+	r.Tasks = tasks
 	if r.FsyncP50, err = fsync(dir); err != nil {
-		return err
+		return r, err
 	}
 	start := time.Now()
-	b, err := open(ctx, dir)
+	b, err := open(ctx, dir, tasks)
 	if err != nil {
-		return err
+		return r, err
 	}
 	r.StartMS = ms(time.Since(start))
 	if err := measure(ctx, b, &r, tasks); err != nil {
-		return errors.Join(err, b.close())
+		return r, errors.Join(err, b.close())
 	}
 	if err := b.close(); err != nil {
-		return err
+		return r, err
 	}
 	start = time.Now()
-	again, err := open(ctx, dir)
+	again, err := open(ctx, dir, tasks)
 	if err != nil {
-		return err
+		return r, err
 	}
 	r.RestartS = time.Since(start).Seconds()
 	if live := again.state.LiveTasks(); live != tasks {
 		err = fmt.Errorf("%d live tasks after the restart, not %d", live, tasks)
 	}
 	if err := errors.Join(err, again.close()); err != nil {
-		return err
+		return r, err
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return err
+		return r, err
 	}
 	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return err
+		return r, err
 	}
 	if err := os.WriteFile(out, append(text, '\n'), 0o644); err != nil {
-		return err
+		return r, err
 	}
 	fmt.Printf("%s\n", text)
+	return r, nil
+}
+
+// missed are the bars that the results do not reach.
+func (r *Results) missed() error {
 	var missed []error
 	for _, bar := range []struct {
 		name      string
