@@ -66,10 +66,14 @@ func (t table) field(i int) (int, error) {
 	return t.pos + off, nil
 }
 
-// bodyLength is the length in bytes of what follows a message.
+// bodyLength checks a message's metadata as far as its reader trusts them, and returns the length in bytes of what
+// follows it.
 func bodyLength(message []byte) (int64, error) {
 	t, err := rootTable(message)
 	if err != nil {
+		return 0, err
+	}
+	if err := t.checkHeader(); err != nil {
 		return 0, err
 	}
 	at, err := t.field(3)
@@ -77,6 +81,118 @@ func bodyLength(message []byte) (int64, error) {
 		return 0, err
 	}
 	return t.i64(at)
+}
+
+// Kinds of messages.
+const (
+	schemaMessage     = 1
+	dictionaryMessage = 2
+	batchMessage      = 3
+)
+
+// checkHeader checks the lengths of vectors, for which Arrow's reader takes memory before it looks at their elements.
+func (t table) checkHeader() error {
+	kindAt, err := t.field(1)
+	if err != nil || kindAt == 0 || kindAt >= len(t.buf) {
+		return errFlat
+	}
+	header, err := t.table(2)
+	if err != nil {
+		return err
+	}
+	switch t.buf[kindAt] {
+	case schemaMessage:
+		return header.checkSchema()
+	case dictionaryMessage:
+		if header, err = header.table(1); err != nil {
+			return err
+		}
+		return header.checkBatch()
+	case batchMessage:
+		return header.checkBatch()
+	}
+	return nil
+}
+
+// table returns the table that a field refers to.
+func (t table) table(field int) (table, error) {
+	at, err := t.field(field)
+	if err != nil || at == 0 {
+		return t, errFlat
+	}
+	return t.at(at)
+}
+
+// at returns the table that the offset at a place refers to.
+func (t table) at(place int) (table, error) {
+	off, err := t.u32(place)
+	if err != nil || int64(place)+int64(off) > int64(len(t.buf)-4) {
+		return t, errFlat
+	}
+	return table{t.buf, place + int(off)}, nil
+}
+
+// vector returns where the elements of a vector lie and how many there are; an absent one is empty.
+func (t table) vector(field, size int) (start, n int, err error) {
+	at, err := t.field(field)
+	if err != nil || at == 0 {
+		return 0, 0, err
+	}
+	v, err := t.at(at)
+	if err != nil {
+		return 0, 0, err
+	}
+	count, err := v.u32(v.pos)
+	if err != nil || int64(count)*int64(size) > int64(len(t.buf)-v.pos-4) {
+		return 0, 0, errFlat
+	}
+	return v.pos + 4, int(count), nil
+}
+
+func (t table) checkBatch() error {
+	for field, size := range map[int]int{1: 16, 2: 16, 4: 8} {
+		if _, _, err := t.vector(field, size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const (
+	maxFields = 1 << 16 // of a schema, nested ones too
+	maxNested = 64
+)
+
+func (t table) checkSchema() error {
+	budget := maxFields
+	if _, _, err := t.vector(2, 4); err != nil {
+		return err
+	}
+	return t.checkFields(1, maxNested, &budget)
+}
+
+// checkFields walks the fields in a vector of fields. Offsets may form loops: depth and budget end them.
+func (t table) checkFields(field, depth int, budget *int) error {
+	start, n, err := t.vector(field, 4)
+	if err != nil {
+		return err
+	}
+	if *budget -= n; *budget < 0 || depth == 0 {
+		return errFlat
+	}
+	for i := range n {
+		f, err := t.at(start + 4*i)
+		if err != nil {
+			return err
+		}
+		if _, _, err := f.vector(6, 4); err != nil {
+			return err
+		}
+		if err := f.checkFields(5, depth-1, budget); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // block is where a message of an Arrow file lies.
@@ -95,6 +211,13 @@ func footerBlocks(footer []byte, limit int64) (dictionaries, batches []block, er
 	if err != nil {
 		return nil, nil, err
 	}
+	schema, err := t.table(1)
+	if err == nil {
+		err = schema.checkSchema()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	if dictionaries, err = t.blocks(2, limit); err != nil {
 		return nil, nil, err
 	}
@@ -103,22 +226,9 @@ func footerBlocks(footer []byte, limit int64) (dictionaries, batches []block, er
 }
 
 func (t table) blocks(field int, limit int64) ([]block, error) {
-	at, err := t.field(field)
-	if err != nil || at == 0 {
-		return nil, err
-	}
-	off, err := t.u32(at)
+	at, n, err := t.vector(field, blockStruct)
 	if err != nil {
 		return nil, err
-	}
-	at += int(off)
-	n, err := t.u32(at)
-	if err != nil {
-		return nil, err
-	}
-	at += 4
-	if int64(n)*blockStruct > int64(len(t.buf)-at) {
-		return nil, errFlat
 	}
 	out := make([]block, n)
 	for i := range out {
