@@ -53,7 +53,7 @@ func (s *shell) prepare(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if job.Output != "" {
-		c, err := s.committer(ctx)
+		c, err := s.committer(ctx, s.job)
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (s *shell) recover(ctx context.Context, p *Planned, cuts *[][]byte) (done b
 		return false, ctx.Err()
 	}
 	if s.job.Output != "" {
-		c, err := s.committer(ctx)
+		c, err := s.committer(ctx, s.job)
 		if err != nil {
 			return false, err
 		}
@@ -115,8 +115,7 @@ func (s *shell) recover(ctx context.Context, p *Planned, cuts *[][]byte) (done b
 }
 
 // committer commits the job's output. With none, a job writes nothing.
-func (s *shell) committer(ctx context.Context) (*output.Committer, error) {
-	job := s.job
+func (s *shell) committer(ctx context.Context, job *spec.Job) (*output.Committer, error) {
 	if job.Output == "" {
 		none := *job
 		none.OutputFormat = output.None

@@ -204,27 +204,30 @@ func (s *shell) do(a Action) {
 	case Journal:
 		s.journal.add(a.Map)
 	case AbortTask:
+		job := *s.job // as it is now: the work is done beside the driver
 		s.io("abort a task's output", func(ctx context.Context) error {
-			c, err := s.committer(ctx)
+			c, err := s.committer(ctx, &job)
 			if err != nil {
 				return err
 			}
 			return c.AbortTask(ctx, a.Kind, a.Index, a.Attempt)
 		}, nil)
 	case CommitJob:
+		job := *s.job
 		s.io("commit the output", func(ctx context.Context) error {
-			c, err := s.committer(ctx)
+			c, err := s.committer(ctx, &job)
 			if err != nil {
 				return err
 			}
 			return c.CommitJob(ctx, a.Kind, a.Parts)
 		}, func(err error) Event { return JobCommitted{Err: err} })
 	case AbortJob:
+		job := *s.job
 		s.io("remove the unfinished output", func(ctx context.Context) error {
-			if s.job.ID == "" {
-				return nil
+			if job.ID == "" {
+				return nil // nothing was set up
 			}
-			c, err := s.committer(ctx)
+			c, err := s.committer(ctx, &job)
 			if err != nil {
 				return err
 			}

@@ -109,7 +109,11 @@ func (c *Client) Run(ctx context.Context, job *spec.Job, s Submission) (*v1.Job,
 	if s.Detach {
 		return j, nil
 	}
-	return c.wait(ctx, j, s.Progress)
+	j, err = c.wait(ctx, j, s.Progress)
+	if err != nil && ended(j) { // a coordinator that succeeded has cleaned up itself
+		c.clean(context.WithoutCancel(ctx), job)
+	}
+	return j, err
 }
 
 // submit hands the job to the broker.

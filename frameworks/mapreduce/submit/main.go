@@ -31,6 +31,7 @@ type Config struct {
 	Openers map[string]storage.Opener // by scheme: "hdfs", "file"; nil: files only
 	// DefaultFS is the URL of the file system of plain paths; "": FAIRWAY_DEFAULT_FS, or file:///.
 	DefaultFS string
+	Staging   string // see Client.Staging
 	// Register adds the program's functions; the engine's own and the built-in jobs' are there already.
 	Register func(*mapreduce.Registry)
 	// Job changes the job before it is submitted, such as by naming its functions; may be nil.
@@ -196,7 +197,7 @@ func (c Config) client(ctx context.Context, reg *mapreduce.Registry, mux *storag
 			fmt.Fprintln(c.Stderr, line)
 		}
 	}
-	cl := &Client{Broker: broker, Mux: mux, Registry: reg, Binary: binary}
+	cl := &Client{Broker: broker, Mux: mux, Registry: reg, Binary: binary, Staging: c.Staging}
 	j, err := cl.Run(ctx, job, s)
 	if err != nil {
 		return fail(err)
