@@ -48,7 +48,7 @@ type reduceTask struct {
 func (r *reduceTask) run(ctx context.Context) error {
 	failures := taskCounter(r.Reporter, "FAILED_SHUFFLE")
 	set, err := r.Fetch.Gather(ctx, shuffle.Request{
-		Maps: r.Maps, Outputs: r.Outputs, Memory: budget(r.Memory), Folder: r.Sandbox,
+		Maps: r.Maps, Outputs: r.Outputs, Memory: budget(r.Memory, r.Job.Reducer), Folder: r.Sandbox,
 		Failed: func(out spec.MapOutput, err error) {
 			failures.Add(1)
 			r.blame(out, err)
