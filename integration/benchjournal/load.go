@@ -12,21 +12,18 @@ import (
 	"fairway/broker/state"
 )
 
-const (
-	agents = 10_000
-	jobs   = 1000
-	batch  = jobs // facts in a large entry: one task of each framework
-)
-
 // broker is the journal with its owner's state, as core has them.
 type broker struct {
 	j     *journal.Journal
 	state *state.State
 	low   []uint64 // by framework: the oldest live task
-	turn  uint64
+
+	agents, jobs uint64
+	turn         uint64
 }
 
 func open(ctx context.Context, dir string, tasks int) (*broker, error) {
+	jobs := max(1, tasks/1000)
 	o := journal.Options{Dir: dir}
 	if tasks < 500_000 {
 		o.SnapshotLogBytes, o.SegmentBytes = int64(tasks)*16, 64<<10 // a small trial is over sooner
@@ -39,7 +36,7 @@ func open(ctx context.Context, dir string, tasks int) (*broker, error) {
 	if err != nil {
 		return nil, errors.Join(err, j.Close())
 	}
-	return &broker{j: j, state: s, low: make([]uint64, jobs+1)}, nil
+	return &broker{j: j, state: s, low: make([]uint64, jobs+1), agents: uint64(max(1, tasks/100)), jobs: uint64(jobs)}, nil
 }
 
 func (b *broker) close() error { return b.j.Close() }
@@ -68,7 +65,7 @@ func (b *broker) append(facts []state.Fact, done chan error) error {
 func (b *broker) launch(f uint32) state.Fact {
 	seq := b.state.HighWater(f) + 1
 	return state.Fact{
-		Kind: state.TaskLaunched, Framework: f, Sequence: seq, Agent: uint32(seq*jobs+uint64(f))%agents + 1,
+		Kind: state.TaskLaunched, Framework: f, Sequence: seq, Agent: uint32((seq*b.jobs+uint64(f))%b.agents) + 1,
 		Resources: resource.Vector{resource.CPU: 1000, resource.Memory: 1 << 30}, Name: fmt.Sprintf("map-%06d", seq), Code: 1,
 		Now: time.Now().UnixNano(), Wall: time.Now().UnixNano(),
 	}
@@ -77,10 +74,10 @@ func (b *broker) launch(f uint32) state.Fact {
 // setUp makes the cluster and its live tasks, four entries in flight.
 func (b *broker) setUp(ctx context.Context, tasks int) (factsPerS int64, err error) {
 	facts := []state.Fact{{Kind: state.ClusterCreated, Name: "bench"}, {Kind: state.EpochBegun, Epoch: 1}, {Kind: state.RoleSet, Role: 1, Name: "r", Weight: 1000}}
-	for i := range uint32(agents) {
+	for i := range uint32(b.agents) {
 		facts = append(facts, state.Fact{Kind: state.AgentAdmitted, Agent: i + 1, Name: fmt.Sprintf("agent-%d", i), Host: fmt.Sprintf("host%d", i), Body: make([]byte, 200)})
 	}
-	for i := range uint32(jobs) {
+	for i := range uint32(b.jobs) {
 		facts = append(facts, state.Fact{Kind: state.JobSubmitted, Job: i + 1, Name: fmt.Sprintf("job-%d", i), Role: 1, User: "u", Body: make([]byte, 1000)},
 			state.Fact{Kind: state.FrameworkAdmitted, Framework: i + 1, Name: fmt.Sprintf("framework-%d", i), Role: 1, Job: i + 1, User: "u"})
 	}
@@ -95,8 +92,8 @@ func (b *broker) setUp(ctx context.Context, tasks int) (factsPerS int64, err err
 	flying := 0
 	for made < tasks && ctx.Err() == nil {
 		facts = facts[:0]
-		for range min(batch, tasks-made) {
-			facts = append(facts, b.launch(uint32(made%jobs)+1))
+		for range min(int(b.jobs), tasks-made) { // one of each framework
+			facts = append(facts, b.launch(uint32(made%int(b.jobs))+1))
 			made++
 		}
 		if flying == journal.MaxInFlight {
@@ -123,7 +120,7 @@ func (b *broker) churn(n int) []state.Fact {
 	facts := make([]state.Fact, 0, 2*n)
 	for range n {
 		b.turn++
-		f := uint32(b.turn%jobs) + 1
+		f := uint32(b.turn%b.jobs) + 1
 		facts = append(facts, state.Fact{
 			Kind: state.TaskEnded, Framework: f, Sequence: b.low[f], Status: state.TaskFinished, Now: time.Now().UnixNano(), Wall: time.Now().UnixNano(),
 		})
@@ -212,7 +209,7 @@ func hold(ctx context.Context, b *broker, r *Results) error {
 // turnover ends one job with all its tasks and forgets it, and puts another in its place.
 func (b *broker) turnover() error {
 	b.turn++
-	f := uint32(b.turn%jobs) + 1
+	f := uint32(b.turn%b.jobs) + 1
 	old := b.state.Framework(f)
 	var facts []state.Fact
 	for t := range b.state.TasksOfFramework(f) {
