@@ -111,7 +111,7 @@ func New(o Options) (_ *Agent, err error) {
 	if a.binary, err = stage(o.Binary, o.WorkDir); err != nil {
 		return nil, err
 	}
-	if a.listener, err = net.Listen("tcp", o.DataListen); err != nil {
+	if a.listener, err = listen(o.DataListen, filepath.Join(o.WorkDir, "data.port")); err != nil {
 		return nil, fmt.Errorf("listen for data: %w", err)
 	}
 	if a.metrics, err = newMetrics(o.Registerer); err != nil {
@@ -139,6 +139,33 @@ func lock(path string) (*os.File, error) {
 		return nil, fmt.Errorf("lock work folder: %w", err)
 	}
 	return f, nil
+}
+
+// listen opens the data server's port. Where any port will do, it takes the one that it had the last time, which is written
+// down in file: tasks that outlived an earlier agent have told others that address.
+func listen(address, file string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if port == "0" {
+		if b, err := os.ReadFile(file); err == nil {
+			if l, err := net.Listen("tcp", net.JoinHostPort(host, string(b))); err == nil {
+				return l, nil
+			}
+		}
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if _, port, err = net.SplitHostPort(l.Addr().String()); err == nil {
+		err = os.WriteFile(file, []byte(port), 0o600)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 // DataAddress is where the data server listens, as others reach it: host:port.

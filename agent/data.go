@@ -29,6 +29,13 @@ const (
 	TicketHeader = "X-Fairway-Ticket"
 )
 
+const (
+	// ticketSkew is how many seconds the broker's clock may be behind the agent's.
+	ticketSkew = 60
+	// A file is sent within this time, or the reader has stopped reading.
+	sendPatience = time.Hour
+)
+
 // SignFile signs a request for a file of a job: path is the URL's path as it is sent, ranges the Range header's value.
 func SignFile(secret []byte, path, ranges string) string {
 	return hex.EncodeToString(mac(secret, "GET\n"+path+"\n"+ranges))
@@ -162,6 +169,9 @@ func (a *Agent) serveFile(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(sendPatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		a.log.Debug("no deadline for a file", zap.Error(err))
+	}
 	counted := &countingWriter{ResponseWriter: w}
 	// Without a name and a time ServeContent neither guesses types nor answers "not modified".
 	http.ServeContent(counted, r, "", time.Time{}, f)
@@ -218,7 +228,7 @@ func (a *Agent) serveLog(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "wrong ticket, or the task's sandbox has gone", http.StatusForbidden)
 		return
 	}
-	if time.Now().Unix() > until {
+	if time.Now().Unix() > until+ticketSkew {
 		http.Error(w, "the ticket has expired", http.StatusForbidden)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -143,7 +144,7 @@ func TestServeLogs(t *testing.T) {
 		{"/v1/logs/f-1/7/stdout", "x", 403, ""},
 		{"/v1/logs/f-1/7/stdout", LogTicket(secret, "f-1", 8, soon), 403, ""},
 		{"/v1/logs/f-1/7/stdout", LogTicket([]byte("x"), "f-1", 7, soon), 403, ""},
-		{"/v1/logs/f-1/7/stdout", LogTicket(secret, "f-1", 7, soon-120), 403, "the ticket has expired\n"},
+		{"/v1/logs/f-1/7/stdout", LogTicket(secret, "f-1", 7, soon-180), 403, "the ticket has expired\n"},
 		{"/v1/logs/f-1/8/stdout", LogTicket(secret, "f-1", 8, soon), 403, ""},
 		{"/v1/logs/f-1/7/stdout", strings.Replace(ticket, strconv.FormatInt(soon, 10), strconv.FormatInt(soon+1, 10), 1), 403, ""},
 	} {
@@ -282,4 +283,29 @@ func BenchmarkTask(b *testing.B) {
 	slices.Sort(starts)
 	b.ReportMetric(float64(starts[0].Microseconds()), "us-best/running")
 	b.ReportMetric(float64(starts[len(starts)/2].Microseconds()), "us-median/running")
+}
+
+// Whatever comes to the port, the agent answers or hangs up, and goes on.
+func TestGarbageOnThePort(t *testing.T) {
+	b := newFakeBroker(t)
+	a := b.start(Options{}, false)
+	b.accept(nil)
+	for _, garbage := range []string{"\x00\x01\x02\r\n\r\n", "GET /v1/jobs HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n",
+		"POST /v1/jobs/j/files/x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"} {
+		conn, err := net.Dial("tcp", a.DataAddress())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(patience))
+		io.WriteString(conn, garbage)
+		answer, err := io.ReadAll(io.LimitReader(conn, 1<<20))
+		if os.IsTimeout(err) || !strings.HasPrefix(string(answer), "HTTP/1.1 4") && !strings.HasPrefix(string(answer), "HTTP/1.1 5") && len(answer) > 0 {
+			t.Errorf("%.20q was answered %.80q %v", garbage, answer, err)
+		}
+		conn.Close()
+	}
+	w := get(t, a.dataHandler(), "/v1/jobs/j/files/x", map[string]string{SignatureHeader: "00"})
+	if w.Code != http.StatusForbidden {
+		t.Errorf("afterwards %d", w.Code)
+	}
 }

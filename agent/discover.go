@@ -42,7 +42,7 @@ func (a *Agent) discover() (*v1.AgentInfo, error) {
 		}
 		info.Host = name
 	}
-	if len(info.Addresses) == 0 {
+	if info.Addresses == nil {
 		info.Addresses = interfaceAddresses()
 	}
 	total, err := found(a.o.WorkDir, a.o.DiskPressure)

@@ -66,7 +66,8 @@ type owner struct {
 	group *errgroup.Group // of tasks' goroutines
 
 	identity checkpoint.Identity
-	tasks    map[string]*task
+	tasks    map[string]*task // all, ended ones too as long as their sandboxes are kept
+	active   map[string]*task // those of them that still have something to do or to say
 	jobs     map[string]*checkpoint.Job
 
 	session    api.AgentSession // nil: none
@@ -77,6 +78,7 @@ type owner struct {
 
 	// What this turn (and earlier ones whose commit failed) has changed, and what is to be done once that is durable.
 	change   checkpoint.Change
+	urgent   bool // the change must be durable before this turn's acts; else it may wait for another's commit
 	launches []*task
 	sends    []*v1.TaskStatus
 	releases []*task
@@ -88,7 +90,7 @@ type owner struct {
 }
 
 func newOwner(a *Agent, work context.Context, group *errgroup.Group) *owner {
-	o := &owner{a: a, work: work, group: group, tasks: map[string]*task{}, jobs: map[string]*checkpoint.Job{}}
+	o := &owner{a: a, work: work, group: group, tasks: map[string]*task{}, active: map[string]*task{}, jobs: map[string]*checkpoint.Job{}}
 	o.resetChange()
 	return o
 }
@@ -119,16 +121,19 @@ func (o *owner) run(ctx context.Context) error {
 	defer retry.Stop()
 	var stopping <-chan time.Time
 	done := ctx.Done()
-	o.settle(ctx) // what recovery found out
+	o.urgent = true
+	o.settle() // what recovery found out
 	for {
 		select {
 		case <-done:
 			if !o.a.o.KillOnStop {
+				o.urgent = true
+				o.settle()
 				return o.shutdown
 			}
 			done = nil
 			stopping = time.After(stopPatience)
-			for _, t := range o.tasks {
+			for _, t := range o.active {
 				o.kill(t, 0, v1.TaskReason_TASK_REASON_KILL_ASKED, "the agent was stopped")
 			}
 		case <-stopping:
@@ -147,9 +152,10 @@ func (o *owner) run(ctx context.Context) error {
 		case <-beat.C:
 			o.beat()
 		case <-retry.C:
+			o.urgent = true
 			o.resend(time.Now().Add(-retryInterval))
 		}
-		o.settle(ctx)
+		o.settle()
 		if o.rearm {
 			beat.Reset(o.heartbeat)
 			o.rearm = false
@@ -165,7 +171,7 @@ func (o *owner) run(ctx context.Context) error {
 
 func (o *owner) live() int {
 	n := 0
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if t.record.Phase != checkpoint.Ended || t.container != nil {
 			n++
 		}
@@ -174,6 +180,10 @@ func (o *owner) live() int {
 }
 
 func (o *owner) react(e event) {
+	// A lost acknowledgement only makes the agent say something twice.
+	if c, ok := e.(commanded); !ok || c.command.GetAcknowledge() == nil {
+		o.urgent = true
+	}
 	switch e := e.(type) {
 	case connected:
 		o.register(e.session)
@@ -207,9 +217,9 @@ func (o *owner) react(e event) {
 
 // settle makes the turn's changes durable and then acts. If the disk refuses, what is new is refused, what was said
 // already goes out, and nothing is released: the supervisors and their exit records keep what the checkpoint lacks.
-func (o *owner) settle(ctx context.Context) {
+func (o *owner) settle() {
 	var failed error
-	if !o.change.Empty() {
+	if o.urgent && !o.change.Empty() {
 		begun := time.Now()
 		if failed = o.a.store.Commit(&o.change); failed == nil {
 			o.resetChange()
@@ -217,6 +227,9 @@ func (o *owner) settle(ctx context.Context) {
 		} else {
 			o.a.log.Error("checkpoint cannot be written", zap.Error(failed))
 		}
+	}
+	if failed == nil {
+		o.urgent = false
 	}
 	launches := o.launches
 	o.launches = nil
@@ -250,16 +263,21 @@ func (o *owner) settle(ctx context.Context) {
 			})
 		}
 	}
-	if ctx.Err() == nil {
-		o.gauge()
-	}
+	o.retire()
 }
 
-func (o *owner) gauge() {
+// retire drops tasks that have ended and been acknowledged from the active ones. Of those only what cleaning and logs
+// need is kept.
+func (o *owner) retire() {
 	live, updates := 0, 0
-	for _, t := range o.tasks {
+	for key, t := range o.active {
 		if t.record.Phase != checkpoint.Ended {
 			live++
+		} else if len(t.record.Updates) == 0 && t.container == nil {
+			delete(o.active, key)
+			s := t.record.Spec
+			t.record.Spec = &v1.TaskSpec{Task: s.Task, JobId: s.JobId, JobSecret: s.JobSecret}
+			t.spec, t.account = nil, nil
 		}
 		updates += len(t.record.Updates)
 	}
@@ -269,7 +287,7 @@ func (o *owner) gauge() {
 
 // detach lets go of the containers that live on.
 func (o *owner) detach() {
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if t.container != nil {
 			t.container.Detach()
 		}

@@ -37,7 +37,7 @@ type Options struct {
 	// ranges exist only if declared here.
 	Resources  *v1.Resources
 	Host       string   // empty: the host's name
-	Addresses  []string // further names and addresses; empty: those of the host's interfaces
+	Addresses  []string // further names and addresses; nil: those of the host's interfaces
 	Rack       string
 	Attributes map[string]string
 

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 
 	"fairway/agent/checkpoint"
 	"fairway/agent/container"
@@ -29,7 +31,7 @@ func (o *owner) recover() error {
 	known := map[string]bool{}
 	for key, record := range tasks {
 		t := &task{key: key, record: record, spec: record.Spec, done: make(chan struct{})}
-		o.tasks[key] = t
+		o.tasks[key], o.active[key] = t, t
 		o.a.served.setTask(t)
 		if record.Phase == checkpoint.Ended {
 			close(t.done)
@@ -106,27 +108,35 @@ func (o *owner) sweep(known map[string]bool) {
 	}
 }
 
-// cleanable chooses ended tasks whose updates are all acknowledged.
+// maxEnded is how many ended tasks' sandboxes are kept, whatever their age.
+const maxEnded = 10_000
+
+// cleanable chooses ended tasks: those that are old, those above the number that is kept, and under pressure the oldest.
+// Tasks with unacknowledged updates are left until they are ten times as old, when nobody is there to acknowledge them.
 func (o *owner) cleanable(e cleaning) []*v1.TaskID {
+	var kept []*task
 	var chosen []*v1.TaskID
-	var oldest *task
-	for _, t := range o.tasks {
-		// What nobody acknowledges (its framework is gone for good) goes after ten times its age.
-		patience := int64(0)
-		if len(t.record.Updates) > 0 {
-			patience = 9 * int64(o.a.o.SandboxMaxAge)
-		}
-		if t.record.Phase != checkpoint.Ended || t.container != nil {
-			continue
-		}
-		if t.record.EndedAt+patience <= e.before {
+	for key, t := range o.tasks {
+		switch {
+		case o.active[key] == nil:
+			if t.record.EndedAt <= e.before {
+				chosen = append(chosen, t.record.Spec.Task)
+			} else {
+				kept = append(kept, t)
+			}
+		case t.record.Phase == checkpoint.Ended && t.container == nil && t.record.EndedAt+9*int64(o.a.o.SandboxMaxAge) <= e.before:
 			chosen = append(chosen, t.record.Spec.Task)
-		} else if patience == 0 && (oldest == nil || t.record.EndedAt < oldest.record.EndedAt) {
-			oldest = t
 		}
 	}
-	if e.pressure && len(chosen) == 0 && oldest != nil {
-		chosen = append(chosen, oldest.record.Spec.Task)
+	more := max(0, len(kept)-maxEnded)
+	if e.pressure && len(chosen) == 0 {
+		more = max(more, min(1, len(kept)))
+	}
+	if more > 0 {
+		slices.SortFunc(kept, func(a, b *task) int { return cmp.Compare(a.record.EndedAt, b.record.EndedAt) })
+		for _, t := range kept[:more] {
+			chosen = append(chosen, t.record.Spec.Task)
+		}
 	}
 	return chosen
 }
@@ -134,6 +144,7 @@ func (o *owner) cleanable(e cleaning) []*v1.TaskID {
 func (o *owner) forget(key string) {
 	if t := o.tasks[key]; t != nil && t.record.Phase == checkpoint.Ended {
 		delete(o.tasks, key)
+		delete(o.active, key)
 		o.change.Tasks[key] = nil
 		o.a.served.dropTask(key)
 	}

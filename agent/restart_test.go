@@ -154,6 +154,7 @@ func TestAgentKilled(t *testing.T) {
 	dir, socket := workDir(t), b.listen()
 	_, kill := b.process(dir, socket)
 	s := b.accept(nil)
+	address := s.register.Info.DataAddress
 	// One task that ends while no agent is there, one that lives on, one that is killed later, and one that has ended but
 	// was not acknowledged.
 	fifo := filepath.Join(dir, "go")
@@ -189,6 +190,9 @@ func TestAgentKilled(t *testing.T) {
 	}
 	if s.register.AgentId != "a-1" || len(states) != 4 || states["f-1/1"] != failed || states["f-1/2"] != running || states["f-1/3"] != running || states["f-1/4"] != finished {
 		t.Errorf("registered with %v", s.register)
+	}
+	if s.register.Info.DataAddress != address {
+		t.Errorf("the data server moved from %s to %s", address, s.register.Info.DataAddress)
 	}
 	// Updates of different tasks come in any order; take them as they come.
 	write(t, fifo+".2")

@@ -86,7 +86,7 @@ func (o *owner) register(s api.AgentSession) {
 	o.session, o.registered = s, false
 	o.a.ready.Store(false)
 	r := &v1.RegisterAgent{AgentId: o.identity.AgentID, Info: proto.CloneOf(o.a.info)}
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if t.record.Phase == checkpoint.Ended && len(t.record.Updates) == 0 {
 			continue
 		}
@@ -141,7 +141,7 @@ func (o *owner) obey(c *v1.AgentCommand) {
 func (o *owner) emigrate(epoch uint64) {
 	o.a.log.Warn("the broker is another cluster's: the tasks of the former one are ended", zap.String("former_id", o.identity.AgentID))
 	o.identity.Epoch = epoch
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		t.orphan = true
 		if len(t.record.Updates) > 0 {
 			t.record.Updates = nil
@@ -212,7 +212,7 @@ func (o *owner) removeStrangeJobs(live map[string]bool) {
 }
 
 func (o *owner) jobHasTasks(job string) bool {
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if t.record.Spec.GetJobId() == job && t.record.Phase != checkpoint.Ended {
 			return true
 		}
@@ -244,7 +244,7 @@ func (o *owner) sentAway(reason string) {
 	if !o.registered {
 		return
 	}
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		o.kill(t, t.killGrace(), v1.TaskReason_TASK_REASON_AGENT_GONE, "the broker sent the agent away: "+reason)
 	}
 }
@@ -262,8 +262,8 @@ func (o *owner) send(s *v1.TaskStatus) {
 	if t := o.tasks[checkpoint.Key(s.Task)]; t != nil {
 		t.sent = time.Now()
 	}
-	if s.AgentId == "" && s.Sequence > 0 {
-		s.AgentId = o.identity.AgentID // made before the agent had a name
+	if s.Sequence > 0 { // it may be of an agent before this one, which had another address, or no name yet
+		s.AgentId, s.AgentDataAddress = o.identity.AgentID, o.a.info.DataAddress
 	}
 	// A sent message belongs to its receiver; ours may be needed again.
 	err := o.session.Send(&v1.AgentMessage{Message: &v1.AgentMessage_Status{Status: proto.CloneOf(s)}})
@@ -277,7 +277,7 @@ func (o *owner) resend(before time.Time) {
 	if !o.registered {
 		return
 	}
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if len(t.record.Updates) > 0 && !t.sent.After(before) {
 			o.sends = append(o.sends, t.record.Updates...)
 		}

@@ -44,6 +44,7 @@ func (o *owner) launch(spec *v1.TaskSpec, epoch uint64) {
 		if t.record.Phase == checkpoint.Ended && len(t.record.Updates) == 0 && t.record.Last != nil {
 			t.record.Updates = append(t.record.Updates, t.record.Last)
 			o.change.Tasks[key] = t.record
+			o.active[key] = t
 			o.sends = append(o.sends, t.record.Last)
 		}
 		return
@@ -51,7 +52,7 @@ func (o *owner) launch(spec *v1.TaskSpec, epoch uint64) {
 	t := &task{key: key, spec: spec, received: time.Now(), done: make(chan struct{})}
 	t.record = &checkpoint.Task{Spec: checkpoint.Slim(spec), Epoch: epoch, Phase: checkpoint.Launching, UID: -1}
 	t.ctx, t.cancel = context.WithCancel(o.work)
-	o.tasks[key] = t
+	o.tasks[key], o.active[key] = t, t
 	o.change.Tasks[key] = t.record
 	if err := o.prepare(t); err != nil {
 		o.launched(launched{task: t, failure: &launchFailure{v1.TaskReason_TASK_REASON_LAUNCH_FAILED, err}})
@@ -288,7 +289,7 @@ func (o *owner) dropJob(job string) {
 	if record == nil || !record.Ended {
 		return
 	}
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if t.record.Spec.GetJobId() == job && t.record.Phase != checkpoint.Ended {
 			return
 		}
@@ -315,7 +316,7 @@ func (o *owner) jobEnded(job, why string) {
 	}
 	record.Ended = true
 	o.change.Jobs[job] = record
-	for _, t := range o.tasks {
+	for _, t := range o.active {
 		if t.record.Spec.GetJobId() == job {
 			o.kill(t, t.killGrace(), v1.TaskReason_TASK_REASON_JOB_ENDED, why)
 		}
