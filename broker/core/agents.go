@@ -260,7 +260,10 @@ func (m *machine) registerAgent(s *agentSession, r *v1.RegisterAgent) error {
 	}}})
 	for _, t := range m.tasksInOrder(a.tasks) {
 		if t.state == v1.TaskState_TASK_STATE_UNREACHABLE {
-			t.state = held[t].GetState()
+			t.state = v1.TaskState_TASK_STATE_RUNNING // if it has ended, the agent's own update says so next
+			if held[t].GetState() == v1.TaskState_TASK_STATE_STAGING {
+				t.state = v1.TaskState_TASK_STATE_STAGING
+			}
 			m.brokerStatus(t, t.state, v1.TaskReason_TASK_REASON_UNSPECIFIED, "its agent is back")
 			if t.coordinator && t.job != nil {
 				m.coordinatorBack(t)
@@ -299,13 +302,15 @@ func (m *machine) reconcileAgent(a *agent, r *v1.RegisterAgent, held map[*task]*
 
 // liveJobs are the jobs whose folders agents keep.
 func (m *machine) liveJobs() []string {
-	var out []string
-	for _, j := range m.jobsInOrder() {
-		if !m.record(j).HasEnded() {
-			out = append(out, j.id)
+	if m.live == nil {
+		m.live = []string{}
+		for _, j := range m.jobsInOrder() {
+			if !m.record(j).HasEnded() {
+				m.live = append(m.live, j.id)
+			}
 		}
 	}
-	return out
+	return m.live
 }
 
 // updateAgent takes over what has changed of an agent.

@@ -129,7 +129,6 @@ func (m *machine) loadFrameworks() {
 			}
 			// The allocator needs to know whose role its tasks count for.
 			m.addToAllocator(f)
-			m.event(allocator.Event{Kind: allocator.FrameworkRemove, Framework: allocator.FrameworkID(f.num)})
 			continue
 		}
 		m.addToAllocator(f)
@@ -195,6 +194,11 @@ func (m *machine) loadTasks() {
 			if f.ended {
 				t.kill, t.why, t.because = true, v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, "its framework has ended"
 			}
+		}
+	}
+	for r := range m.st.Frameworks() {
+		if f := m.frameworks[r.Number]; f != nil && f.ended {
+			m.event(allocator.Event{Kind: allocator.FrameworkRemove, Framework: allocator.FrameworkID(f.num)})
 		}
 	}
 }

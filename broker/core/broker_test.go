@@ -205,7 +205,7 @@ func TestHistory(t *testing.T) {
 		w := newWorld(t, Config{Roles: []Role{{Path: "a", Weight: 2}, {Path: "b"}}})
 		g := w.agent("h1", "/r1", 4000, 4096)
 		f := w.framework(user("ann"), &v1.RegisterFramework{Role: "a"})
-		f.request(&v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 10), Total: 6})
+		f.request(&v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 10), Total: 4})
 		w.sleep(time.Second)
 		ids := f.accept()
 		if len(ids) != 4 {

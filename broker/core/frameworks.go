@@ -296,8 +296,8 @@ func (m *machine) takeBack(f *framework, s *frameworkSession, attempt uint32, fa
 		m.sendStatus(f, x)
 	}
 	for _, t := range m.tasksOf(f) {
-		for _, x := range t.pending {
-			m.sendStatus(f, x)
+		if n := len(t.pending); n > 0 {
+			m.sendStatus(f, t.pending[n-1]) // its acknowledgement is that of all before it
 		}
 	}
 	if j := f.job; j != nil && j.killed {
@@ -367,17 +367,18 @@ func (m *machine) loseSession(f *framework) {
 // silence stops offers to a framework without a session.
 func (m *machine) silence(f *framework) {
 	m.touch(f)
-	for _, o := range f.offers {
-		o.dead = true
-	}
 	for _, g := range sortedGroups(f) {
 		m.event(allocator.Event{Kind: allocator.RequestRemove, Framework: allocator.FrameworkID(f.num), Group: g})
+		delete(m.unplaced, f.groups[g])
 	}
 	clear(f.groups)
-	if f.classic {
-		for _, o := range m.offersOf(f) {
+	for _, o := range m.offersOf(f) {
+		if f.classic && !o.dead {
 			m.event(allocator.Event{Kind: allocator.Rescind, Offer: o.id})
 		}
+		o.dead = true
+	}
+	if f.classic {
 		m.event(allocator.Event{Kind: allocator.Suppress, Framework: allocator.FrameworkID(f.num)})
 	}
 }
@@ -412,6 +413,9 @@ func (m *machine) endFramework(f *framework, why v1.TaskReason, err error) {
 	m.touch(f)
 	for _, o := range f.offers {
 		o.dead = true
+	}
+	for _, g := range f.groups {
+		delete(m.unplaced, g)
 	}
 	clear(f.groups)
 	m.event(allocator.Event{Kind: allocator.FrameworkRemove, Framework: allocator.FrameworkID(f.num)})

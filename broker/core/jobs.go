@@ -52,6 +52,7 @@ func (m *machine) createJob(ro *role, user string, r *v1.SubmitJobRequest, reque
 		Body: marshal(r), Wall: m.wall, Host: request,
 	})
 	j := m.newJob(m.st.Job(num))
+	m.live = nil
 	m.met.submitted.Inc()
 	m.soil(j)
 	return j
@@ -64,7 +65,7 @@ func (m *machine) changeJob(j *job, change func(*state.Fact)) {
 	change(&f)
 	m.fact(f)
 	m.soil(j)
-	m.urgent = true
+	m.live, m.urgent = nil, true
 }
 
 // jobRuns notes that a framework runs a job.

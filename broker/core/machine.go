@@ -59,6 +59,7 @@ type machine struct {
 	census   [4]int          // agents by status
 	total    resource.Vector // of the agents that the allocator knows
 
+	live      []string // ids of jobs that have not ended; nil: not gathered
 	watchers  map[*watcher]struct{}
 	dirty     []*job
 	published int64 // when the watchers were last told of mere progress
@@ -228,6 +229,9 @@ func (m *machine) rejected(e *allocator.Event, err error) {
 			m.refuse(f, &v1.Refused{Call: "requests", Message: err.Error(), Group: uint64(e.Group)})
 			return
 		}
+	}
+	if e.Kind == allocator.Rescind {
+		return // something else has ended the offer in the same step
 	}
 	m.broken("the allocator refused event %d: %w", e.Kind, err)
 }

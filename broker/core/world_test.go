@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"testing"
 	"testing/synctest"
 	"time"
 
@@ -19,9 +18,19 @@ var operator = api.Caller{User: "op", UID: 1000, Operator: true}
 
 func user(name string) api.Caller { return api.Caller{User: name, UID: 1001} }
 
+// tb is what a test or a property of rapid can do.
+type tb interface {
+	Helper()
+	Error(...any)
+	Errorf(string, ...any)
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Cleanup(func())
+}
+
 // world is a broker in virtual time, with agents and frameworks that the test plays.
 type world struct {
-	t       *testing.T
+	t       tb
 	journal *memJournal
 	config  Config
 	broker  *Broker
@@ -30,7 +39,7 @@ type world struct {
 	agents  []*fakeAgent
 }
 
-func newWorld(t *testing.T, config Config) *world {
+func newWorld(t tb, config Config) *world {
 	w := &world{t: t, journal: &memJournal{}, config: config}
 	w.start()
 	t.Cleanup(func() {
@@ -348,7 +357,11 @@ func (f *fakeFramework) listen(s api.FrameworkSession, closed chan struct{}) {
 		case *v1.FrameworkEvent_Rescind:
 			f.offers = slices.DeleteFunc(f.offers, func(o *v1.Offer) bool { return o.Id == x.Rescind.Offer })
 		case *v1.FrameworkEvent_Status:
-			if old := f.status[x.Status.Task.Sequence]; old != nil && terminal(old.State) && old.State != x.Status.State {
+			old := f.status[x.Status.Task.Sequence]
+			if x.Status.Reason == v1.TaskReason_TASK_REASON_UNKNOWN_TASK {
+				break // forgotten, for it had no job, or not launched yet
+			}
+			if old != nil && terminal(old.State) && old.State != x.Status.State {
 				f.w.t.Errorf("task %s was %s and is %s", key(x.Status.Task), old.State, x.Status.State)
 			}
 			f.status[x.Status.Task.Sequence] = x.Status
