@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"sync"
+	"time"
 
 	"fairway/agent/container"
 	"fairway/agent/fetch"
@@ -57,6 +59,40 @@ func accountOf(name string) (*account, error) {
 		}
 	}
 	return a, nil
+}
+
+// accountAge is how long an account is believed to be what it was.
+const accountAge = 30 * time.Second
+
+// accounts remembers accounts for a while: a look-up may go to a directory server.
+type accounts struct {
+	mu    sync.Mutex
+	found map[string]foundAccount
+}
+
+type foundAccount struct {
+	*account
+	at time.Time
+}
+
+func (c *accounts) find(name string) (*account, error) {
+	c.mu.Lock()
+	known, ok := c.found[name]
+	c.mu.Unlock()
+	if ok && time.Since(known.at) < accountAge {
+		return known.account, nil
+	}
+	found, err := accountOf(name)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.found == nil || len(c.found) > 1000 {
+		c.found = map[string]foundAccount{}
+	}
+	c.found[name] = foundAccount{found, time.Now()}
+	return found, nil
 }
 
 func (a *account) owner() sandbox.Owner { return sandbox.Owner{UID: a.uid, GID: a.gid} }

@@ -35,6 +35,7 @@ type Agent struct {
 	listener net.Listener
 	info     *v1.AgentInfo
 	served   *served
+	accounts accounts
 	binary   string // absolute path of the fairway binary that tasks use
 
 	id    atomic.Pointer[string]

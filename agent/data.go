@@ -268,10 +268,20 @@ func (a *Agent) serveLog(w http.ResponseWriter, r *http.Request) {
 		// Only what was there: a busy writer must not keep the request open.
 		w.Header().Set("Content-Length", strconv.FormatInt(info.Size()-offset, 10))
 		io.CopyN(counted, f, info.Size()-offset)
+	} else if err := endless(w); err != nil {
+		a.log.Debug("log not followed", zap.Error(err))
 	} else if err := followFile(r.Context(), counted, f, t.done, http.NewResponseController(w).Flush); err != nil && r.Context().Err() == nil {
 		a.log.Debug("log not followed to its end", zap.String("task", key), zap.Error(err))
 	}
 	a.metrics.sent.WithLabelValues("logs").Add(float64(counted.n))
+}
+
+// endless takes away the deadline that a file before it on the same connection may have left.
+func endless(w http.ResponseWriter) error {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // followFile copies a file as it grows until done is closed and everything was sent, or ctx ends. The kernel says when

@@ -28,6 +28,8 @@ type (
 	commanded struct {
 		session api.AgentSession
 		command *v1.AgentCommand
+		account *account // of a launch
+		unknown error    // why there is none
 	}
 	// launched: a task's container was started, or could not be.
 	launched struct {
@@ -195,7 +197,7 @@ func (o *owner) react(e event) {
 		}
 	case commanded:
 		if o.session == e.session {
-			o.obey(e.command)
+			o.obey(e)
 		}
 	case launched:
 		o.launched(e)

@@ -76,7 +76,12 @@ func (a *Agent) oneSession(ctx context.Context) error {
 				a.post(ctx, disconnected{s, err})
 				return err
 			}
-			a.post(ctx, commanded{s, c})
+			e := commanded{session: s, command: c}
+			if l := c.GetLaunch(); l != nil {
+				// Here, since it may take a while and the owner must not wait.
+				e.account, e.unknown = a.accounts.find(l.GetCommand().GetUser())
+			}
+			a.post(ctx, e)
 		}
 	}
 }
@@ -106,7 +111,8 @@ func (o *owner) register(s api.AgentSession) {
 }
 
 // obey does what the broker says, unless it is a broker of the past.
-func (o *owner) obey(c *v1.AgentCommand) {
+func (o *owner) obey(e commanded) {
+	c := e.command
 	if id := c.GetRegistered().GetAgentId(); id != "" && o.identity.AgentID != "" && id != o.identity.AgentID {
 		// A former leader of the same cluster would know this agent by its name.
 		o.emigrate(c.Epoch)
@@ -124,7 +130,7 @@ func (o *owner) obey(c *v1.AgentCommand) {
 	case *v1.AgentCommand_Registered:
 		o.welcomed(m.Registered)
 	case *v1.AgentCommand_Launch:
-		o.launch(m.Launch, c.Epoch)
+		o.launch(m.Launch, e)
 	case *v1.AgentCommand_Kill:
 		o.killAsked(m.Kill)
 	case *v1.AgentCommand_Acknowledge:

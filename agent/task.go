@@ -36,7 +36,7 @@ type task struct {
 }
 
 // launch takes a new task: the intent is written before anything is done.
-func (o *owner) launch(spec *v1.TaskSpec, epoch uint64) {
+func (o *owner) launch(spec *v1.TaskSpec, e commanded) {
 	key := checkpoint.Key(spec.GetTask())
 	o.a.metrics.launches.Inc()
 	if t := o.tasks[key]; t != nil {
@@ -50,11 +50,11 @@ func (o *owner) launch(spec *v1.TaskSpec, epoch uint64) {
 		return
 	}
 	t := &task{key: key, spec: spec, received: time.Now(), done: make(chan struct{})}
-	t.record = &checkpoint.Task{Spec: checkpoint.Slim(spec), Epoch: epoch, Phase: checkpoint.Launching, UID: -1}
+	t.record = &checkpoint.Task{Spec: checkpoint.Slim(spec), Epoch: e.command.Epoch, Phase: checkpoint.Launching, UID: -1}
 	t.ctx, t.cancel = context.WithCancel(o.work)
 	o.tasks[key], o.active[key] = t, t
 	o.change.Tasks[key] = t.record
-	if err := o.prepare(t); err != nil {
+	if err := o.prepare(t, e); err != nil {
 		o.launched(launched{task: t, failure: &launchFailure{v1.TaskReason_TASK_REASON_LAUNCH_FAILED, err}})
 		return
 	}
@@ -62,14 +62,14 @@ func (o *owner) launch(spec *v1.TaskSpec, epoch uint64) {
 }
 
 // prepare checks the spec and settles where the task will live.
-func (o *owner) prepare(t *task) error {
+func (o *owner) prepare(t *task, e commanded) error {
 	if err := check(t.spec, o.a.services); err != nil {
 		return err
 	}
-	account, err := accountOf(t.spec.GetCommand().GetUser())
-	if err != nil {
-		return err
+	if e.unknown != nil {
+		return e.unknown
 	}
+	account := e.account
 	id := t.spec.Task
 	t.account = account
 	t.record.UID = account.uid
