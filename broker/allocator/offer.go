@@ -70,6 +70,7 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 	m.given(g, p.id).count++
 	m.countPlace(at, host, a.rack, -1)
 	g.blocked = 0
+	m.unreserve(at)
 	m.setLeft(g, g.left-1)
 	switch {
 	case g.left <= 0:
@@ -259,7 +260,7 @@ func (m *Machine) expire() {
 	}
 	for m.oldest >= 0 && m.offers[m.oldest].made <= m.now-m.config.OfferTimeout {
 		o := m.oldest
-		m.filterOffer(o, 0)
+		m.filterOffer(o, &m.offers[o].res, 0)
 		m.end(o, OfferTimeout)
 	}
 }

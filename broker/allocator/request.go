@@ -181,7 +181,7 @@ func (m *Machine) accept(e *Event) error {
 		back = p.count - e.Count
 	}
 	if back > 0 || p.group.at < 0 && !rest.IsZero() {
-		m.filterOffer(o, e.Filter)
+		m.filterOffer(o, &rest, e.Filter)
 	}
 	if g := m.groupOf(p.group); g != nil && e.Count > 0 {
 		m.launched(p.group.at, p.locality)
@@ -223,7 +223,7 @@ func (m *Machine) decline(e *Event) error {
 	if o < 0 {
 		return fmt.Errorf("decline offer %d: %w", e.Offer, ErrUnknown)
 	}
-	m.filterOffer(o, e.Filter)
+	m.filterOffer(o, &m.offers[o].res, e.Filter)
 	if g := m.groupOf(m.offers[o].group); g != nil {
 		g.refused[Filtered]++
 	}

@@ -69,7 +69,7 @@ func (m *Machine) keep(at int32) bool {
 		m.keepCursor = (m.keepCursor + 1) % uint32(len(m.agents))
 		id := AgentID(m.keepCursor)
 		a := &m.agents[id]
-		if !a.live || a.kept >= 0 || !m.could(g, id) || m.filtered(at, id) {
+		if !a.live || a.kept >= 0 || !m.could(g, id) || m.filtered(at, id) || g.strict && m.locality(g, a) > Rack {
 			continue
 		}
 		room := int64(math.MaxInt64)

@@ -124,8 +124,8 @@ type filter struct {
 func groupKey(at int32, id AgentID) uint64   { return uint64(at)<<32 | uint64(id) }
 func classicKey(fw int32, id AgentID) uint64 { return 1<<63 | uint64(fw)<<32 | uint64(id) }
 
-// filterOffer sets the filter that an offer's decline asks for.
-func (m *Machine) filterOffer(o int32, wait int64) {
+// filterOffer sets the filter that the refusal of res, part or all of an offer, asks for.
+func (m *Machine) filterOffer(o int32, res *resource.Vector, wait int64) {
 	if wait == 0 {
 		wait = m.config.Filter
 	}
@@ -139,7 +139,7 @@ func (m *Machine) filterOffer(o int32, wait int64) {
 	if g := m.groupOf(p.group); g != nil {
 		f.group, key, head = p.group.at, groupKey(p.group.at, p.agent), &g.filters
 	} else if p.group.at < 0 {
-		f.fw, f.res = p.fw, p.res
+		f.fw, f.res = p.fw, *res
 		key, head = classicKey(p.fw, p.agent), &m.fws[p.fw].filters
 	} else {
 		return

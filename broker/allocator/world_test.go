@@ -366,6 +366,12 @@ func (w *world) accept(t *rapid.T) Event {
 
 // TestRandomHistories checks every invariant, and that nothing is allocated twice, after each step of random histories.
 func TestRandomHistories(t *testing.T) {
+	for range 10 {
+		t.Run("", randomHistories)
+	}
+}
+
+func randomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(Config{OfferTimeout: 6e9, StarveAfter: 5e9, MaxReserved: 2})
 		steps := rapid.IntRange(5, 40).Draw(t, "steps")
