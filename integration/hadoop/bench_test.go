@@ -5,9 +5,9 @@ import (
 	"io"
 	"testing"
 
-	"github.com/colinmarc/hdfs/v2"
+	stock "github.com/colinmarc/hdfs/v2"
 
-	fairwayhdfs "fairway/adapters/hdfs"
+	"fairway/adapters/hdfs"
 	"fairway/frameworks/storage"
 )
 
@@ -20,7 +20,7 @@ func benchFS(b *testing.B) storage.FS {
 	if shared == nil {
 		b.Skip(skip)
 	}
-	f, err := fairwayhdfs.Opener(fairwayhdfs.Options{ConfDir: shared.ConfDir})(context.Background(), "", "")
+	f, err := hdfs.Opener(hdfs.Options{ConfDir: shared.ConfDir})(context.Background(), "", "")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -28,11 +28,11 @@ func benchFS(b *testing.B) storage.FS {
 	return f
 }
 
-func stock(b *testing.B) *hdfs.Client {
+func stockClient(b *testing.B) *stock.Client {
 	if shared == nil {
 		b.Skip(skip)
 	}
-	c, err := hdfs.NewClient(hdfs.ClientOptions{Addresses: []string{shared.Authority}, User: "root"})
+	c, err := stock.NewClient(stock.ClientOptions{Addresses: []string{shared.Authority}, User: "root"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func BenchmarkRead(b *testing.B) {
 
 // The same with github.com/colinmarc/hdfs, for comparison.
 func BenchmarkWriteStock(b *testing.B) {
-	c := stock(b)
+	c := stockClient(b)
 	b.SetBytes(benchFile)
 	for b.Loop() {
 		c.Remove("/tmp/bench-stock")
@@ -118,7 +118,7 @@ func BenchmarkWriteStock(b *testing.B) {
 }
 
 func BenchmarkReadStock(b *testing.B) {
-	c := stock(b)
+	c := stockClient(b)
 	w, err := benchFS(b).Create(context.Background(), "/tmp/bench-read", storage.CreateOptions{Overwrite: true})
 	if err != nil {
 		b.Fatal(err)

@@ -129,15 +129,33 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 	helperDir := filepath.Join(root, "helper-"+keyOf([]byte(key+in.Lib+java)))
 	in.helper = filepath.Join(helperDir, "fairway-hadoop.jar")
 	if _, err := os.Stat(in.helper); err != nil {
-		if err := buildHelper(ctx, helperDir, in, javac, sources, log); err != nil {
+		if err := buildHelper(ctx, helperDir, in, javac, sources); err != nil {
 			return Install{}, err
 		}
 	}
-	archive := filepath.Join(helperDir, "hdfs.jsa")
+	in.archive, err = in.ensureArchive(ctx, helperDir, log)
+	return in, err
+}
+
+// ensureArchive returns a class-data archive, which halves the start of HDFS, or "" if this JVM makes none: all works
+// without, slower. It is tried once.
+func (in Install) ensureArchive(ctx context.Context, dir string, log *zap.Logger) (string, error) {
+	archive, failed := filepath.Join(dir, "hdfs.jsa"), filepath.Join(dir, "no-archive")
 	if _, err := os.Stat(archive); err == nil {
-		in.archive = archive
+		return archive, nil
 	}
-	return in, nil
+	if _, err := os.Stat(failed); err == nil {
+		return "", nil
+	}
+	err := dumpArchive(ctx, in, archive+".new")
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err != nil {
+		log.Info("no class-data archive: HDFS will start slower", zap.Error(err))
+		return "", os.WriteFile(failed, []byte(err.Error()+"\n"), 0o644)
+	}
+	return archive, os.Rename(archive+".new", archive)
 }
 
 // lockFolder keeps other processes from fetching at the same time; it gives up when ctx ends.
@@ -301,9 +319,8 @@ func readSources() (sources map[string][]byte, key string, err error) {
 	return sources, all.String(), err
 }
 
-// buildHelper compiles our Java into a jar and dumps a class-data archive that halves the start of HDFS. Without the
-// archive all works, slower.
-func buildHelper(ctx context.Context, dir string, in Install, javac string, sources map[string][]byte, log *zap.Logger) error {
+// buildHelper compiles our Java into a jar.
+func buildHelper(ctx context.Context, dir string, in Install, javac string, sources map[string][]byte) error {
 	temp, err := os.MkdirTemp(filepath.Dir(dir), "helper-*")
 	if err != nil {
 		return err
@@ -335,16 +352,7 @@ func buildHelper(ctx context.Context, dir string, in Install, javac string, sour
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
 	}
-	if err := os.Rename(temp, dir); err != nil {
-		return err
-	}
-	// The archive remembers the paths of the class path, so it is made after the rename.
-	archive := filepath.Join(dir, "hdfs.jsa")
-	if err := dumpArchive(ctx, in, archive+".new"); err != nil {
-		log.Info("no class-data archive: HDFS will start slower", zap.Error(err))
-		return nil
-	}
-	return os.Rename(archive+".new", archive)
+	return os.Rename(temp, dir)
 }
 
 // dumpArchive runs HDFS once and lets the JVM write down the classes that it loaded.
@@ -353,6 +361,7 @@ func dumpArchive(ctx context.Context, in Install, file string) error {
 	if err != nil {
 		return err
 	}
+	h.proc.stop(2 * time.Minute) // it writes at its end, which takes seconds
 	if err := h.Stop(); err != nil {
 		return err
 	}

@@ -150,7 +150,9 @@ func (h *HDFS) start(ctx context.Context, o HDFSOptions, data string) error {
 	args = append(args, o.jvm...)
 	args = append(args, "-cp", classPath, "fairway.MiniHDFS", data)
 	server := map[string]string{
-		"dfs.block.replicator.classname":                       "fairway.SpreadPlacement",
+		"dfs.block.replicator.classname": "fairway.SpreadPlacement",
+		// A DataNode that has just taken a block would count as overloaded next to two idle ones, and lose its turn.
+		"dfs.namenode.redundancy.considerLoad":                 "false",
 		"dfs.namenode.fs-limits.min-block-size":                "0",
 		"dfs.namenode.datanode.registration.ip-hostname-check": "false",
 		"dfs.datanode.du.reserved":                             "0",

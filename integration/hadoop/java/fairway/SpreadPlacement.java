@@ -1,6 +1,5 @@
 package fairway;
 
-import java.util.EnumMap;
 import java.util.EnumSet;
 import java.util.HashSet;
 import java.util.List;
@@ -8,7 +7,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.apache.hadoop.fs.StorageType;
 import org.apache.hadoop.hdfs.AddBlockFlag;
 import org.apache.hadoop.hdfs.protocol.BlockStoragePolicy;
 import org.apache.hadoop.hdfs.server.blockmanagement.BlockPlacementPolicyDefault;
@@ -33,13 +31,12 @@ public final class SpreadPlacement extends BlockPlacementPolicyDefault {
       Set<Node> excluded,
       long blockSize,
       BlockStoragePolicy policy,
-      EnumSet<AddBlockFlag> flags,
-      EnumMap<StorageType, Integer> types) {
+      EnumSet<AddBlockFlag> flags) {
     List<Node> nodes = new ArrayList<>(clusterMap.getLeaves(""));
     nodes.sort(Comparator.comparing(Node::getName));
     if (count != 1 || !chosen.isEmpty() || nodes.isEmpty()) {
       return super.chooseTarget(
-          path, count, writer, chosen, returnChosen, excluded, blockSize, policy, flags, types);
+          path, count, writer, chosen, returnChosen, excluded, blockSize, policy, flags);
     }
     Set<Node> without = excluded == null ? new HashSet<>() : excluded;
     int first = Math.floorMod(turn.getAndIncrement(), nodes.size());
@@ -53,12 +50,12 @@ public final class SpreadPlacement extends BlockPlacementPolicyDefault {
       others.remove(wanted);
       DatanodeStorageInfo[] found =
           super.chooseTarget(
-              path, 1, wanted, new ArrayList<>(), returnChosen, others, blockSize, policy, flags, types);
+              path, 1, wanted, new ArrayList<>(), returnChosen, others, blockSize, policy, flags);
       if (found.length > 0) {
         return found;
       }
     }
     return super.chooseTarget(
-        path, count, writer, chosen, returnChosen, without, blockSize, policy, flags, types);
+        path, count, writer, chosen, returnChosen, without, blockSize, policy, flags);
   }
 }
