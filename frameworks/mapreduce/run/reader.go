@@ -54,6 +54,10 @@ func (r *Reader) Next() bool {
 	return r.longRecord()
 }
 
+// Buffered reports whether the next record lies in memory already: then Key and Value stay as they are when Next moves
+// on to it.
+func (r *Reader) Buffered() bool { return r.count > 0 }
+
 func (r *Reader) longRecord() bool {
 	k, v, n := recordLengths(r.block)
 	if n == 0 || k+v > uint64(len(r.block)-n) {

@@ -47,18 +47,22 @@ func (m *Merge) Next() (key, value []byte, err error) {
 	return r.Key, r.Value, nil
 }
 
-// advance moves source i to its next record.
-func (m *Merge) advance(i int32) {
+// advance moves source i to its next record and reports whether that has the same key.
+func (m *Merge) advance(i int32) bool {
 	r := m.sources[i]
+	last, kept := r.Key, r.Buffered()
 	if r.Next() {
-		m.keys[i] = prefixOf(r.Key)
-		return
+		prefix := prefixOf(r.Key)
+		same := kept && prefix == m.keys[i] && bytes.Equal(r.Key, last)
+		m.keys[i] = prefix
+		return same
 	}
 	m.done[i] = true
 	m.keys[i] = ^uint64(0)
 	if err := r.Err(); err != nil && m.err == nil {
 		m.err = &SegmentError{Segment: int(i), Err: err}
 	}
+	return false
 }
 
 // before reports whether source a's record comes before b's.
@@ -107,7 +111,9 @@ func (m *Merge) start() {
 // replay advances the winner and plays its matches again, up to the root.
 func (m *Merge) replay() {
 	w := m.tree[0]
-	m.advance(w)
+	if m.advance(w) {
+		return // what won with this key wins again
+	}
 	n := int32(len(m.sources))
 	for i := (w + n) / 2; i >= 1; i /= 2 {
 		l := m.tree[i]
