@@ -34,7 +34,7 @@ func openStore(dir string, segmentBytes int, files types.VFS, logger raftLogger,
 	}
 	meta := new(metadb.BoltMetaDB)
 	segments := segment.NewFiler(dir, files)
-	if err := repairTail(dir, meta, segments, segmentBytes); err != nil {
+	if err := repairSegments(dir, meta, segments, segmentBytes); err != nil {
 		return nil, errors.Join(fmt.Errorf("log %s: %w", dir, err), meta.Close())
 	}
 	w, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger.Named("wal")),
