@@ -27,11 +27,11 @@ func faulty(t *testing.T) *cluster.Cluster {
 	return c
 }
 
-// slowMapper takes a few hundred milliseconds of cpu for each block.
+// slowMapper takes some hundred milliseconds of cpu for each split.
 const slowMapper = `import sys, hashlib
 for line in sys.stdin:
     h = line.encode()
-    for _ in range(60): h = hashlib.sha256(h).digest()
+    for _ in range(12): h = hashlib.sha256(h).digest()
     for w in line.split():
         print(w + "\t1")
 `

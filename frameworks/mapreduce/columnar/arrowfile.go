@@ -97,6 +97,9 @@ func (s sized) Seek(offset int64, whence int) (int64, error) {
 	return s.File.Seek(offset, whence)
 }
 
+// Close does nothing: Arrow's readers close what they are given, and the file is the Reader's to close, once.
+func (s sized) Close() error { return nil }
+
 func (a *arrowFile) schema() *arrow.Schema { return a.r.Schema() }
 func (a *arrowFile) pos() int64            { return a.at }
 func (a *arrowFile) close()                { a.r.Close() }

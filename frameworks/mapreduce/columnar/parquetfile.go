@@ -137,7 +137,7 @@ func (p *parquetFile) pos() int64            { return p.at }
 
 func (p *parquetFile) close() {
 	p.release()
-	p.r.Close() // closes the file too; the caller closes it again, which does nothing
+	p.r.Close()
 }
 
 func (p *parquetFile) release() {
