@@ -320,3 +320,32 @@ func until(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+// A kill is carried out though the agent that was told of it dies.
+func TestKillSurvivesTheAgent(t *testing.T) {
+	b := newFakeBroker(t)
+	dir, socket := workDir(t), b.listen()
+	_, kill := b.process(dir, socket)
+	s := b.accept(nil)
+	spec := shell(1, "trap 'echo asked' TERM; echo ready; while :; do sleep 0.01; done")
+	s.launch(spec)
+	s.status(spec.Task, true)
+	stdout := func(want string) func() bool {
+		return func() bool {
+			out, err := os.ReadFile(filepath.Join(dir, "sandboxes/f-1/1/stdout"))
+			return err == nil && strings.Contains(string(out), want)
+		}
+	}
+	until(t, "the trap", stdout("ready"))
+	s.kill(spec.Task, 300*time.Millisecond)
+	until(t, "the signal", stdout("asked"))
+	kill()
+	_, kill = b.process(dir, socket)
+	s = b.accept(nil)
+	expect(t, s.end(spec.Task), killed, v1.TaskReason_TASK_REASON_KILL_ASKED, "enough")
+	until(t, "release of the container", func() bool {
+		left, err := os.ReadDir(filepath.Join(dir, "containers"))
+		return err == nil && len(left) == 0
+	})
+	kill()
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -246,6 +247,32 @@ func TestAttach(t *testing.T) {
 	})
 }
 
+// A supervisor whose agent does not come back leaves the record and goes.
+func TestSupervisorDoesNotWaitForever(t *testing.T) {
+	r := newRuntime(t, Options{AckWait: time.Second})
+	c := start(t, r, Resources{}, "sh", "-c", "exit 6")
+	process := c.process
+	c.process = nil
+	c.Detach()
+	state, err := process.Wait()
+	if err != nil || state.ExitCode() != 0 {
+		t.Errorf("supervisor ended with %v %v", state, err)
+	}
+	again, err := r.Attach(c.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := again.Ended(); x == nil || x.Code != 6 {
+		t.Errorf("exit %+v", x)
+	}
+	if err := again.Kill(0); err != nil {
+		t.Errorf("kill of what has ended: %v", err)
+	}
+	if err := again.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSupervisorKilled(t *testing.T) {
 	both(t, func(t *testing.T, r *Runtime) {
 		c := start(t, r, Resources{}, "sh", "-c", "echo $$; exec sleep 1000")
@@ -303,6 +330,11 @@ func TestCPU(t *testing.T) {
 	}
 	c.Kill(0)
 	c.end(t)
+	// All containers together weigh as much as the cores, not as one process beside them.
+	want := strconv.Itoa(runtime.NumCPU() * 1024)
+	if b, err := os.ReadFile(filepath.Join(h.base["cpu"], "cpu.shares")); err != nil || strings.TrimSpace(string(b)) != want {
+		t.Errorf("shares of all %q %v, want %s", b, err, want)
+	}
 }
 
 func TestUser(t *testing.T) {

@@ -165,6 +165,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"bytes":     {tarGz(t, bomb...), Limits{Bytes: 3 << 19}},
 		"zip bytes": {zipOf(t, bomb...), Limits{Bytes: 3 << 19}},
 		"entries":   {tarOf(t, entry{name: "a"}, entry{name: "b"}, entry{name: "c"}), Limits{Entries: 2}},
+		"ratio":     {tarGz(t, entry{name: "a", body: strings.Repeat(zeros, ratioFloor>>20+1)}), Limits{Ratio: 2}},
 		"garbage":   {[]byte("no archive at all"), Limits{}},
 		"empty":     {nil, Limits{}},
 		"cut":       {tarGz(t, bomb...)[:500], Limits{}},
