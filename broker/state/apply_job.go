@@ -29,10 +29,10 @@ func (s *State) jobSubmitted(f *Fact) error {
 	if err := s.roleUsable(f.Role); err != nil {
 		return err
 	}
-	s.jobs.ReplaceOrInsert(&jobEntry{owner: s.owner, record: &Job{
+	s.jobs.ReplaceOrInsert(jobRef{f.Job, &jobEntry{owner: s.owner, record: &Job{
 		Number: f.Job, ID: f.Name, Role: f.Role, User: f.User, Name: f.Text, Request: f.Host, Submission: f.Body,
 		Phase: JobWaiting, Submitted: f.Wall, Changed: f.Wall,
-	}})
+	}}})
 	s.lastJob = f.Job
 	s.jobIDs.put(f.Name, f.Job)
 	if f.Host != "" {
@@ -111,7 +111,7 @@ func (s *State) jobForgotten(f *Fact) error {
 		s.frameworkSweep(n)
 	}
 	j := e.record
-	s.jobs.Delete(e)
+	s.jobs.Delete(jobRef{number: f.Job})
 	s.jobIDs.remove(j.ID)
 	if j.Request != "" {
 		s.requests.remove(requestKey(j.User, j.Request))

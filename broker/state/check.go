@@ -56,7 +56,7 @@ func checkRoles(v *View) error {
 	}
 	v.roles.each(func(_ uint32, e *roleEntry) bool { count(e.record.Parent, !e.record.Removed); return true })
 	v.frameworks.each(func(_ uint32, e *frameworkEntry) bool { count(e.record.Role, !e.record.HasEnded); return true })
-	v.jobs.Ascend(func(e *jobEntry) bool { count(e.record.Role, !e.record.HasEnded()); return true })
+	v.jobs.Ascend(func(r jobRef) bool { count(r.entry.record.Role, !r.entry.record.HasEnded()); return true })
 	var f first
 	named := 0
 	v.roles.each(func(n uint32, e *roleEntry) bool {
@@ -92,13 +92,14 @@ func checkAgents(v *View) error {
 	var f first
 	v.frameworks.each(func(_ uint32, e *frameworkEntry) bool {
 		return e.each(func(_ *page, r *record) bool {
-			if f.want(int(r.agent) < len(found) && v.agents.get(r.agent) != nil, "task %s/%d: no agent %d", e.record.ID, r.sequence, r.agent) {
-				found[r.agent].records++
-				if r.status == 0 {
-					found[r.agent].live++
-				}
+			if v.agents.get(r.agent) == nil {
+				return f.want(false, "task %s/%d: no agent %d", e.record.ID, r.sequence, r.agent)
 			}
-			return f.err == nil
+			found[r.agent].records++
+			if r.status == 0 {
+				found[r.agent].live++
+			}
+			return true
 		})
 	})
 	named := 0
@@ -117,8 +118,9 @@ func checkAgents(v *View) error {
 		}
 		for i, id := range e.tasks {
 			t, ok := v.Task(id.Framework, id.Sequence)
-			f.want(ok && t.Live() && t.Agent == n, "agent %s has no task %v", a.ID, id)
-			f.want(i == 0 || compareTasks(e.tasks[i-1], id) < 0, "agent %s: tasks out of order at %v", a.ID, id)
+			if !ok || !t.Live() || t.Agent != n || (i > 0 && compareTasks(e.tasks[i-1], id) >= 0) {
+				return f.want(false, "agent %s: task %v is not on it, or out of order", a.ID, id)
+			}
 		}
 		return f.err == nil
 	})
@@ -158,7 +160,9 @@ func checkPages(f *first, v *View, e *frameworkEntry, live, records *int) {
 		alive := 0
 		for i := range p.records {
 			r := &p.records[i]
-			f.want(r.sequence > last, "framework %s: %d after %d", e.record.ID, r.sequence, last)
+			if r.sequence <= last {
+				f.want(false, "framework %s: %d after %d", e.record.ID, r.sequence, last)
+			}
 			last = r.sequence
 			if r.flags&flagDead != 0 {
 				continue
@@ -168,8 +172,12 @@ func checkPages(f *first, v *View, e *frameworkEntry, live, records *int) {
 			if r.status == 0 {
 				l++
 			}
-			f.want(r.status == 0 || (r.status >= TaskFinished && r.status <= TaskLost && r.job != 0), "task %s/%d: status %d, job %d", e.record.ID, r.sequence, r.status, r.job)
-			f.want(e.record.Job == 0 || r.job == e.record.Job, "task %s/%d is job %d's", e.record.ID, r.sequence, r.job)
+			if r.status != 0 && (r.status < TaskFinished || r.status > TaskLost || r.job == 0) {
+				f.want(false, "task %s/%d: status %d, job %d", e.record.ID, r.sequence, r.status, r.job)
+			}
+			if e.record.Job != 0 && r.job != e.record.Job {
+				f.want(false, "task %s/%d is job %d's", e.record.ID, r.sequence, r.job)
+			}
 		}
 		f.want(alive == p.live, "framework %s: page of %d has %d records, counted %d", e.record.ID, ref.first, p.live, alive)
 	}
@@ -199,7 +207,8 @@ func checkJobs(v *View) error {
 	})
 	var f first
 	requests := 0
-	v.jobs.Ascend(func(e *jobEntry) bool {
+	v.jobs.Ascend(func(ref jobRef) bool {
+		e := ref.entry
 		j, c := e.record, found[e.record.Number]
 		delete(found, j.Number)
 		f.want(j.Number != 0 && j.Number <= v.lastJob && j.ID != "", "job %d: id %q, the last is %d", j.Number, j.ID, v.lastJob)

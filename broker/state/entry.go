@@ -30,6 +30,11 @@ type frameworkEntry struct {
 	pages   []pageRef
 }
 
+type jobRef struct {
+	number uint32
+	entry  *jobEntry
+}
+
 type jobEntry struct {
 	owner      *owner
 	record     *Job

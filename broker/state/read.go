@@ -122,7 +122,7 @@ func (v *View) Frameworks() iter.Seq[*Framework] {
 // Jobs yields all jobs from the newest to the oldest.
 func (v *View) Jobs() iter.Seq[*Job] {
 	return func(yield func(*Job) bool) {
-		v.jobs.Descend(func(e *jobEntry) bool { return yield(e.record) })
+		v.jobs.Descend(func(r jobRef) bool { return yield(r.entry.record) })
 	}
 }
 

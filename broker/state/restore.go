@@ -218,7 +218,7 @@ func (l *loader) loadJob(d *decoder, number uint32) {
 	for n := d.count(len(d.b)); n > 0; n-- {
 		e.frameworks = append(e.frameworks, d.uint32())
 	}
-	l.s.jobs.ReplaceOrInsert(e)
+	l.s.jobs.ReplaceOrInsert(jobRef{number, e})
 	l.s.jobIDs.put(j.ID, number)
 	if j.Request != "" {
 		l.s.requests.put(requestKey(j.User, j.Request), number)
@@ -317,7 +317,10 @@ func (l *loader) finish() error {
 		})
 	}
 	if err == nil {
-		v.jobs.Ascend(func(e *jobEntry) bool { err = refs(e.record.Role, !e.record.HasEnded()); return err == nil })
+		v.jobs.Ascend(func(r jobRef) bool {
+			err = refs(r.entry.record.Role, !r.entry.record.HasEnded())
+			return err == nil
+		})
 	}
 	return err
 }

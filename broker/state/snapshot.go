@@ -107,7 +107,7 @@ func (e *snapshotWriter) view(v *View) {
 	e.record()
 	v.roles.each(func(_ uint32, r *roleEntry) bool { e.role(r.record); return e.err == nil })
 	v.agents.each(func(_ uint32, a *agentEntry) bool { e.agent(a.record); return e.err == nil })
-	v.jobs.Ascend(func(j *jobEntry) bool { e.job(j); return e.err == nil })
+	v.jobs.Ascend(func(r jobRef) bool { e.job(r.entry); return e.err == nil })
 	v.frameworks.each(func(_ uint32, f *frameworkEntry) bool { e.framework(f); return e.err == nil })
 	e.b = append(e.b, tagEnd)
 	e.b = binary.AppendUvarint(e.b, e.count)

@@ -9,7 +9,7 @@ type View struct {
 	agents     table[agentEntry]
 	roles      table[roleEntry]
 	frameworks table[frameworkEntry]
-	jobs       *btree.BTreeG[*jobEntry]
+	jobs       *btree.BTreeG[jobRef]
 	lastJob    uint32
 	live       int // tasks
 	records    int // tasks, live or ended
@@ -32,7 +32,7 @@ func New() *State {
 	return &State{
 		owner: new(owner),
 		View: View{
-			jobs:     btree.NewG(16, func(a, b *jobEntry) bool { return a.record.Number < b.record.Number }),
+			jobs:     btree.NewG(16, func(a, b jobRef) bool { return a.number < b.number }),
 			agentIDs: newNames(), rolePaths: newNames(), frameworkIDs: newNames(), jobIDs: newNames(), requests: newNames(),
 		},
 	}
@@ -92,12 +92,12 @@ func (s *State) job(n uint32) *jobEntry {
 	e := s.jobEntry(n)
 	if e.owner != s.owner {
 		e = e.clone(s.owner)
-		s.jobs.ReplaceOrInsert(e)
+		s.jobs.ReplaceOrInsert(jobRef{n, e})
 	}
 	return e
 }
 
 func (v *View) jobEntry(n uint32) *jobEntry {
-	e, _ := v.jobs.Get(&jobEntry{record: &Job{Number: n}})
-	return e
+	r, _ := v.jobs.Get(jobRef{number: n})
+	return r.entry
 }
