@@ -342,8 +342,7 @@ func TestProgressIsCoalesced(t *testing.T) {
 		b := sdktest.New(after(0))
 		defer b.Close()
 		sent := 0
-		var s *sdk.Driver
-		s = sdk.New(sdk.Config{Scheduler: sdk.Base{}, Register: &v1.RegisterFramework{Name: "test"}, Dial: func(ctx context.Context) (api.FrameworkSession, error) {
+		s := sdk.New(sdk.Config{Scheduler: sdk.Base{}, Register: &v1.RegisterFramework{Name: "test"}, Dial: func(ctx context.Context) (api.FrameworkSession, error) {
 			x, err := b.Dial(ctx)
 			return &counted{FrameworkSession: x, n: &sent}, err
 		}})

@@ -23,6 +23,11 @@ type (
 		Agent string
 		Gone  bool
 	}
+	// RequestRefused tells that the broker will never serve a group's request as it is.
+	RequestRefused struct {
+		Group   uint64
+		Message string
+	}
 	// KillAsked stops the job.
 	KillAsked struct{ Reason string }
 )
@@ -93,25 +98,26 @@ type (
 	}
 )
 
-func (Registered) event()    {}
-func (Offered) event()       {}
-func (StatusChanged) event() {}
-func (AgentLost) event()     {}
-func (KillAsked) event()     {}
-func (Planned) event()       {}
-func (Ready) event()         {}
-func (AlreadyDone) event()   {}
-func (Broken) event()        {}
-func (JobCommitted) event()  {}
-func (JobAborted) event()    {}
-func (Tick) event()          {}
-func (Hello) event()         {}
-func (Reported) event()      {}
-func (MapDone) event()       {}
-func (FetchFailed) event()   {}
-func (CommitAsked) event()   {}
-func (Done) event()          {}
-func (Failed) event()        {}
+func (Registered) event()     {}
+func (Offered) event()        {}
+func (StatusChanged) event()  {}
+func (AgentLost) event()      {}
+func (KillAsked) event()      {}
+func (RequestRefused) event() {}
+func (Planned) event()        {}
+func (Ready) event()          {}
+func (AlreadyDone) event()    {}
+func (Broken) event()         {}
+func (JobCommitted) event()   {}
+func (JobAborted) event()     {}
+func (Tick) event()           {}
+func (Hello) event()          {}
+func (Reported) event()       {}
+func (MapDone) event()        {}
+func (FetchFailed) event()    {}
+func (CommitAsked) event()    {}
+func (Done) event()           {}
+func (Failed) event()         {}
 
 // Report is how an attempt fares; counters are its totals.
 type Report struct {

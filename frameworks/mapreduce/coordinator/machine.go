@@ -48,7 +48,8 @@ type Machine struct {
 	solos          map[uint64]*solo // tasks that wait with conditions of their own, by group
 	nextSolo       uint64
 	dirty          map[uint64]bool // groups to be stated
-	stated         map[uint64]bool // groups that the broker knows
+	// stated is what the broker knows of each group, nil in it if an offer has changed that since.
+	stated map[uint64]*v1.RequestGroup
 
 	mapsDone, reducesDone int
 	shuffleFrom           int64 // since when all maps are done; 0: they are not
@@ -154,7 +155,7 @@ func NewMachine(job *spec.Job, coordinator int, t Tuning) *Machine {
 	m := &Machine{now: 1, job: job, tuning: t, base: max(coordinator-1, 0) * 1000,
 		attempts: make(map[uint64]*attempt), agents: make(map[string]*agent),
 		waitingMaps: locality.New(), solos: make(map[uint64]*solo), nextSolo: firstSolo,
-		dirty: make(map[uint64]bool), stated: make(map[uint64]bool),
+		dirty: make(map[uint64]bool), stated: make(map[uint64]*v1.RequestGroup),
 		times: map[string]*mean{spec.Map: {}, spec.Reduce: {}}}
 	m.data = m.waitingMaps
 	if job.NoLocality {
@@ -212,6 +213,8 @@ func (m *Machine) Step(now int64, e Event) {
 		m.status(e.Status)
 	case AgentLost:
 		m.agentLost(e.Agent, e.Gone)
+	case RequestRefused:
+		m.requestRefused(e)
 	case KillAsked:
 		m.stop(v1.JobPhase_JOB_PHASE_KILLED, orElse(e.Reason, "killed on request"))
 	case Planned:

@@ -35,11 +35,10 @@ type world struct {
 }
 
 type simAgent struct {
-	id              string
-	slots, used     int
-	cut, gone       bool
-	unheard         []*v1.TaskStatus // while it is cut off
-	refusesLaunches bool
+	id          string
+	slots, used int
+	cut, gone   bool
+	unheard     []*v1.TaskStatus // while it is cut off
 }
 
 // try is one attempt's container.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"strconv"
 
 	"go.uber.org/zap"
@@ -92,6 +93,9 @@ func Main(ctx context.Context, c Config) error {
 		if attempt, err = strconv.Atoi(v); err != nil || attempt < 1 {
 			return fmt.Errorf("FAIRWAY_JOB_ATTEMPT %q is no number of an attempt", v)
 		}
+	}
+	if n, err := strconv.ParseInt(get("FAIRWAY_MEMORY_BYTES"), 10, 64); err == nil && n > 0 && get("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(n / 10 * 9)
 	}
 	broker, err := c.Connect(ctx, get("FAIRWAY_BROKER"), get("FAIRWAY_TOKEN_FILE"))
 	if err != nil {

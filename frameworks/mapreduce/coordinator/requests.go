@@ -4,6 +4,8 @@ import (
 	"container/heap"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/frameworks/locality"
 	"fairway/frameworks/mapreduce/spec"
@@ -168,13 +170,16 @@ func (m *Machine) state() {
 	avoided := m.avoided()
 	for _, id := range ids {
 		g := m.group(id, avoided)
-		if g.Total == 0 && !m.stated[id] {
+		old, known := m.stated[id]
+		switch {
+		case g.Total == 0 && !known:
 			continue
-		}
-		if g.Total == 0 {
+		case g.Total == 0:
 			delete(m.stated, id)
-		} else {
-			m.stated[id] = true
+		case proto.Equal(old, g):
+			continue
+		default:
+			m.stated[id] = proto.Clone(g).(*v1.RequestGroup) // the driver numbers its own
 		}
 		m.act(Request{Group: g})
 	}
@@ -246,6 +251,9 @@ func (m *Machine) avoided() []string {
 
 // offer uses an offer, or gives it back.
 func (m *Machine) offer(o *v1.Offer) {
+	if _, known := m.stated[o.Group]; known {
+		m.stated[o.Group] = nil
+	}
 	ag := m.agent(o.AgentId, o.Host)
 	if ag.lost {
 		m.agentBack(o.AgentId)
@@ -356,4 +364,15 @@ func (h *intHeap) Pop() any {
 	v := old[len(old)-1]
 	*h = old[:len(old)-1]
 	return v
+}
+
+// requestRefused fails the job if nothing of its kind ever ran; later it may be that the agents that could serve it are
+// away, and the request stands until they are back.
+func (m *Machine) requestRefused(e RequestRefused) {
+	switch {
+	case e.Group == mapGroup && m.counts.launchedMaps == 0:
+		m.fail("the broker refused the maps: " + e.Message)
+	case e.Group == reduceGroup && m.counts.launchedReduces == 0:
+		m.fail("the broker refused the reduces: " + e.Message)
+	}
 }

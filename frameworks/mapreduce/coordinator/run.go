@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -314,7 +314,7 @@ type fileSet struct {
 func filesOf(job *spec.Job, c *v1.Command) (fileSet, error) {
 	f := fileSet{uris: c.GetUris(), inline: c.GetFiles()}
 	for _, x := range job.Files {
-		if x.Target == "" || strings.HasPrefix(x.Target, "/") || x.Target == ".." || strings.HasPrefix(x.Target, "../") {
+		if !filepath.IsLocal(x.Target) || filepath.Clean(x.Target) == "." {
 			return f, fmt.Errorf("file %s: its name in the sandbox, %q, is not inside it", x.URL, x.Target)
 		}
 		if x.URL != "" {

@@ -44,7 +44,7 @@ func (s *shell) AgentLost(_ *sdk.Driver, a *v1.AgentLost) {
 func (s *shell) Refused(_ *sdk.Driver, r *v1.Refused) {
 	s.log.Warn("the broker refused", zap.String("call", r.Call), zap.String("why", r.Message))
 	if r.Call == "requests" && r.RetryNanos == 0 {
-		s.step(Broken{Message: "the broker refused the job's request: " + r.Message})
+		s.step(RequestRefused{Group: r.Group, Message: r.Message})
 	}
 }
 

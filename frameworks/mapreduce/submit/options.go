@@ -278,6 +278,5 @@ func localFile(p string, extract bool) (spec.File, error) {
 
 // inside reports whether a target stays within the sandbox.
 func inside(target string) bool {
-	c := path.Clean(target)
-	return target != "" && c != "." && c != ".." && !strings.HasPrefix(c, "/") && !strings.HasPrefix(c, "../") && !strings.ContainsRune(target, 0)
+	return filepath.IsLocal(target) && path.Clean(target) != "." && !strings.ContainsRune(target, 0)
 }

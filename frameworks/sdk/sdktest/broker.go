@@ -78,7 +78,6 @@ type task struct {
 	last   *v1.TaskStatus // terminal, until acknowledged
 	kill   context.CancelFunc
 	killed bool
-	epoch  int
 }
 
 type offer struct {
