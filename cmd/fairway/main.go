@@ -38,9 +38,6 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // errInterrupted ends a command that was stopped by a signal and said so already.
 var errInterrupted = errors.New("interrupted")
 
-// errSilent ends a command that has printed why it failed.
-var errSilent = errors.New("")
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	root := newRoot()
