@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -171,9 +169,4 @@ func plainReader(in mapreduce.Records) mapreduce.Records {
 		}
 		in = w.Base()
 	}
-}
-
-// ended tells whether err says only that the context has.
-func ended(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ctx.Err()))
 }

@@ -403,6 +403,30 @@ func TestShimIsResolvedOnce(t *testing.T) {
 	}
 }
 
+func TestNoFileStaysOpen(t *testing.T) {
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip(err)
+		}
+		return len(names)
+	}
+	b, _ := setUp(t, "")
+	run := func(argv ...string) {
+		b.programs.Reduce(b.cx, spec.Stage{Program: argv}, &records{all: [][2]string{{"a", "1"}}}, b.recorder)
+	}
+	run("cat")
+	before := open()
+	for range 20 {
+		run("cat")
+		run("false")
+		run("no-such-program")
+	}
+	if after := open(); after > before {
+		t.Errorf("%d files open, before %d", after, before)
+	}
+}
+
 func TestSplitCommand(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{`cat`, `["cat"]`},

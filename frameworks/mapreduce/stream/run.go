@@ -92,7 +92,7 @@ func (r *run) run(feed feed, drain drain) error {
 	cmd.Dir, cmd.Env = r.cx.Sandbox, env
 
 	var files closers
-	defer files.close()
+	defer func() { files.close() }()
 	var pipes [3][2]*os.File
 	for i := range pipes {
 		if pipes[i][0], pipes[i][1], err = os.Pipe(); err != nil {
