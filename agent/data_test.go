@@ -309,3 +309,29 @@ func TestGarbageOnThePort(t *testing.T) {
 		t.Errorf("afterwards %d", w.Code)
 	}
 }
+
+// sendfileProbe sees what net/http's own writer would see: only a file itself, or a part of one, goes by sendfile.
+type sendfileProbe struct {
+	*httptest.ResponseRecorder
+	file bool
+}
+
+func (p *sendfileProbe) ReadFrom(r io.Reader) (int64, error) {
+	if l, ok := r.(*io.LimitedReader); ok {
+		_, p.file = l.R.(*os.File)
+	}
+	return io.Copy(p.ResponseRecorder, r)
+}
+
+func TestFilesGoBySendfile(t *testing.T) {
+	a, _, _ := dataAgent(t)
+	path := "/v1/jobs/j-1/files/map-0"
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.Header.Set("Range", "bytes=2-4")
+	r.Header.Set(SignatureHeader, SignFile(secret, path, "bytes=2-4"))
+	p := &sendfileProbe{ResponseRecorder: httptest.NewRecorder()}
+	a.dataHandler().ServeHTTP(p, r)
+	if !p.file || p.Body.String() != "234" {
+		t.Errorf("sendfile %v, body %q", p.file, p.Body)
+	}
+}
