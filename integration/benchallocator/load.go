@@ -32,7 +32,8 @@ type load struct {
 	placed  int
 	local   int
 	wishes  int
-	memory  int64 // that running tasks use
+	asked   int64 // memory of the tasks that run or are asked for
+	full    int64 // what asked is kept at
 	spent   func(func())
 
 	// Of the framework that asks for groups.
@@ -138,6 +139,7 @@ func (l *load) request() {
 	j.idle = j.idle[:len(j.idle)-1]
 	q := &j.groups[g]
 	q.version++
+	l.asked += l.shapes[q.shape][resource.Memory]
 	r := &l.asks[len(l.batch)]
 	hosts := r.Hosts[:3]
 	*r = allocator.Request{Group: allocator.GroupID(g + 1), Version: q.version, LastOffer: j.newest, Shape: l.shapes[q.shape], Total: 1}
@@ -165,7 +167,6 @@ func (l *load) accept(a *allocator.Action) {
 	j.idle = append(j.idle, int32(a.Group-1))
 	l.running = append(l.running, task{a.Agent, a.Framework, int32(q.shape)})
 	l.placed++
-	l.memory += a.Resources[resource.Memory]
 	if q.wishes {
 		l.wishes++
 		if a.Locality == allocator.Node {
@@ -181,7 +182,7 @@ func (l *load) end() {
 	last := len(l.running) - 1
 	l.running[i] = l.running[last]
 	l.running = l.running[:last]
-	l.memory -= l.shapes[t.shape][resource.Memory]
+	l.asked -= l.shapes[t.shape][resource.Memory]
 	l.batch = append(l.batch, allocator.Event{Kind: allocator.TaskEnd, Agent: t.agent, Framework: t.fw, Resources: l.shapes[t.shape]})
 }
 
@@ -206,9 +207,9 @@ func (l *load) answer() {
 // fill starts tasks until the cluster is 95 % full of its scarcest kind, memory.
 func (l *load) fill() {
 	l.step = 1e6
-	full := int64(l.agents) * (128 << 30) / 100 * 95
-	for l.memory < full {
-		for len(l.batch) < batchSize-1 {
+	l.full = int64(l.agents) * (128 << 30) / 100 * 95
+	for l.asked < l.full {
+		for len(l.batch) < batchSize-1 && l.asked < l.full {
 			l.request()
 		}
 		for l.flush(); len(l.offered) > 0; l.flush() {
@@ -218,13 +219,17 @@ func (l *load) fill() {
 	l.step = duration * batchSize / 3 / int64(len(l.running))
 }
 
-// churn makes n placements at the level of fill: each has its request, acceptance and end of another task.
+// churn makes n placements at the level of fill: each has its request, acceptance and end of another task. What runs and
+// what is asked for together stay at 95 %.
 func (l *load) churn(n int) {
 	for goal := l.placed + n; l.placed < goal; l.flush() {
 		l.answer()
-		for len(l.batch)+1 < batchSize {
-			l.end()
-			l.request()
+		for len(l.batch) < batchSize {
+			if l.asked >= l.full {
+				l.end()
+			} else {
+				l.request()
+			}
 		}
 	}
 }
