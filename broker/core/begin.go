@@ -222,6 +222,11 @@ func (m *machine) settleJobs() {
 			}
 			continue
 		}
+		for _, t := range m.coordinatorsOf(j) {
+			if t != j.coordinator {
+				t.kill, t.why, t.because = true, v1.TaskReason_TASK_REASON_KILL_ASKED, "a newer attempt runs"
+			}
+		}
 		if r.KillAsked {
 			m.forceLater(j)
 		}

@@ -139,20 +139,30 @@ func (m *machine) endJob(j *job, phase v1.JobPhase, message string, x *v1.Unregi
 	if j.framework != nil {
 		m.endFramework(j.framework, v1.TaskReason_TASK_REASON_JOB_ENDED, fmt.Errorf("%w: job %s has ended", api.ErrSessionEnded, j.id))
 	}
-	if t := j.coordinator; t != nil {
-		if x == nil {
-			m.killTask(t, v1.TaskReason_TASK_REASON_JOB_ENDED, 0, "its job has ended")
+	for _, t := range m.coordinatorsOf(j) {
+		end := func() { m.killTask(t, v1.TaskReason_TASK_REASON_JOB_ENDED, 0, "its job has ended") }
+		if x == nil || t != j.coordinator {
+			end()
 		} else {
-			m.timers.after(m.now+lingering, func() {
-				if !terminal(t.state) {
-					m.killTask(t, v1.TaskReason_TASK_REASON_JOB_ENDED, 0, "its job has ended")
-				}
-			})
+			m.timers.after(m.now+lingering, end) // it ends by itself
 		}
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(j.agents), func(a, b *agent) int { return int(a.num) - int(b.num) }) {
 		m.jobLeft(j, a)
 	}
+}
+
+// coordinatorsOf are the coordinators of a job, of whichever attempt, that live.
+func (m *machine) coordinatorsOf(j *job) (out []*task) {
+	if j.role.launcher == nil {
+		return nil
+	}
+	for _, t := range m.tasksOf(j.role.launcher) {
+		if t.job == j && !terminal(t.state) {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 func (m *machine) cancelIfWanted(j *job) {
