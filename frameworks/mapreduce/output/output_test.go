@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -284,13 +285,13 @@ func TestAbortJobRemovesOnlyItsOwn(t *testing.T) {
 // crashing ends the process's luck after n changes to the file system.
 type crashing struct {
 	storage.FS
-	left *int
+	left *atomic.Int64
 }
 
 var errCrash = errors.New("crash")
 
 func (c crashing) step() error {
-	if *c.left--; *c.left < 0 {
+	if c.left.Add(-1) < 0 {
 		return errCrash
 	}
 	return nil
@@ -336,11 +337,12 @@ func TestCommitSurvivesACrashAtEveryStep(t *testing.T) {
 		defer os.RemoveAll(top)
 		dir := filepath.Join(top, "out")
 		for try := 0; ; try++ {
-			left := rapid.IntRange(0, 12).Draw(rt, "steps")
+			left := new(atomic.Int64)
+			left.Store(rapid.Int64Range(0, 12).Draw(rt, "steps"))
 			if try > 8 {
-				left = 1 << 30
+				left.Store(1 << 30)
 			}
-			c := NewCommitter(crashing{local.New(), &left}, dir, &spec.Job{ID: "job_1", Output: dir})
+			c := NewCommitter(crashing{local.New(), left}, dir, &spec.Job{ID: "job_1", Output: dir})
 			err := c.Setup(ctx)
 			if done, _ := c.Finished(ctx); done {
 				err = nil

@@ -99,10 +99,11 @@ func recordFeed(in mapreduce.Records, separator string) feed {
 type cutter struct {
 	separator []byte
 	fields    int
+	longest   int // line, in bytes
 }
 
 func newCutter(conf map[string]string, separator, fields string) (*cutter, error) {
-	c := &cutter{separator: []byte(property(conf, separator, "\t")), fields: 1}
+	c := &cutter{separator: []byte(property(conf, separator, "\t")), fields: 1, longest: maxLine}
 	if len(c.separator) == 0 {
 		return nil, fmt.Errorf("property %s is empty: it must be at least one byte", separator)
 	}
@@ -176,8 +177,8 @@ func (c *cutter) drain(out mapreduce.Emitter) drain {
 			}
 			seen = hi
 			if hi == len(buf) {
-				if hi >= maxLine {
-					return outputError{fmt.Errorf("a line of more than %d bytes", maxLine)}
+				if hi >= c.longest {
+					return outputError{fmt.Errorf("a line of more than %d bytes", c.longest)}
 				}
 				buf = append(buf, make([]byte, len(buf))...)
 			}

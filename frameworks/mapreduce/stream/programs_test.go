@@ -374,8 +374,14 @@ func TestThingsThatAreNoPrograms(t *testing.T) {
 
 func TestOutputWithoutEnd(t *testing.T) {
 	b, in := setUp(t, "x\n")
-	err := b.mapWith(in, "sh", "-c", "cat >/dev/null; head -c 70000000 /dev/zero")
-	if err == nil || !strings.Contains(err.Error(), "line of more than") {
+	cut, err := newCutter(nil, mapOutputSeparator, mapOutputKeyFields)
+	if err != nil || cut.longest != maxLine {
+		t.Fatal(err, cut.longest)
+	}
+	cut.longest = 1 << 20
+	stage := spec.Stage{Program: []string{"sh", "-c", "cat >/dev/null; exec head -c 3000000 /dev/zero"}}
+	err = b.programs.newRun(b.cx, "mapper", stage).run(mapFeed(b.cx, in), cut.drain(b.recorder))
+	if err == nil || !strings.Contains(err.Error(), "line of more than 1048576 bytes") {
 		t.Error(err)
 	}
 }
