@@ -17,6 +17,8 @@ import (
 
 	stock "github.com/colinmarc/hdfs/v2"
 
+	"go.uber.org/goleak"
+
 	"fairway/adapters/hdfs"
 	"fairway/adapters/hdfs/hdfstest"
 	"fairway/frameworks/storage"
@@ -24,6 +26,11 @@ import (
 )
 
 var ctx = context.Background()
+
+// Nothing of ours runs on after a file system is closed.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/colinmarc/hdfs/v2/internal/rpc.(*NamenodeConnection).renewLeases"))
+}
 
 func open(t *testing.T, c *hdfstest.Cluster, user string, timeout time.Duration) storage.FS {
 	t.Helper()
@@ -232,8 +239,8 @@ func TestWrongNameNode(t *testing.T) {
 	hello := func(c net.Conn) { io.ReadFull(c, make([]byte, 100)) }
 	web := server(t, func(c net.Conn) { hello(c); io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); c.Close() })
 	zeros := server(t, func(c net.Conn) { hello(c); c.Write(make([]byte, 1000)); c.Close() })
-	var held []net.Conn
-	silent := server(t, func(c net.Conn) { held = append(held, c) })
+	held := make(chan net.Conn, 100)
+	silent := server(t, func(c net.Conn) { held <- c })
 	shut := server(t, func(c net.Conn) { c.Close() })
 	closed := closedPort(t)
 	for _, tc := range []struct {
@@ -263,8 +270,8 @@ func TestWrongNameNode(t *testing.T) {
 			}
 		})
 	}
-	for _, c := range held {
-		c.Close()
+	for len(held) > 0 {
+		(<-held).Close()
 	}
 }
 

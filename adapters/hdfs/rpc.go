@@ -90,30 +90,26 @@ func (c *rpcConn) call(ctx context.Context, id int32, retry int32, clientID []by
 	if _, err := c.conn.Write(packet); err != nil {
 		return err
 	}
-	for {
-		header, body, err := readResponse(c.in)
-		if err != nil {
-			return err
-		}
-		switch header.GetStatus() {
-		case wire.RpcResponseHeader_SUCCESS:
-		default:
-			return &remoteError{class: header.GetExceptionClass(), message: firstLine(header.GetErrorMessage()),
-				fatal: header.GetStatus() == wire.RpcResponseHeader_FATAL}
-		}
-		if int32(header.GetCallId()) != id {
-			return fmt.Errorf("answer to call %d instead of %d", int32(header.GetCallId()), id)
-		}
-		message, rest := protowire.ConsumeBytes(body)
-		if rest != len(body) {
-			return &notNameNode{fmt.Sprintf("an answer to %s of %d bytes does not parse", method, len(body))}
-		}
-		if err := proto.Unmarshal(message, answer); err != nil {
-			return &notNameNode{fmt.Sprintf("an answer to %s does not parse: %v", method, err)}
-		}
-		c.used = true
-		return nil
+	header, body, err := readResponse(c.in)
+	if err != nil {
+		return err
 	}
+	if header.GetStatus() != wire.RpcResponseHeader_SUCCESS {
+		return &remoteError{class: header.GetExceptionClass(), message: firstLine(header.GetErrorMessage()),
+			fatal: header.GetStatus() == wire.RpcResponseHeader_FATAL}
+	}
+	if int32(header.GetCallId()) != id {
+		return &notNameNode{fmt.Sprintf("it answers call %d instead of %d", int32(header.GetCallId()), id)}
+	}
+	message, rest := protowire.ConsumeBytes(body)
+	if rest != len(body) {
+		return &notNameNode{fmt.Sprintf("an answer to %s of %d bytes does not parse", method, len(body))}
+	}
+	if err := proto.Unmarshal(message, answer); err != nil {
+		return &notNameNode{fmt.Sprintf("an answer to %s does not parse: %v", method, err)}
+	}
+	c.used = true
+	return nil
 }
 
 // appendPacket appends a length and delimited messages.

@@ -24,10 +24,11 @@ type FS interface {
 	Stat(ctx context.Context, path string) (Info, error)
 	// List returns the entries of a folder, sorted by name.
 	List(ctx context.Context, path string) ([]Info, error)
-	// Open opens a file for reading at offset 0.
+	// Open opens a file for reading at offset 0. ctx governs the file until it is closed.
 	Open(ctx context.Context, path string) (File, error)
 	// Create makes a new file (parents too) and fails with fs.ErrExist if there is one, unless o.Overwrite.
-	// Nothing is promised to be visible before Close returns nil.
+	// Nothing is promised to be visible before Close returns nil. ctx governs the writer until it is closed; when ctx
+	// ends before that, the file stays incomplete and is the caller's to remove.
 	Create(ctx context.Context, path string, o CreateOptions) (io.WriteCloser, error)
 	// Rename moves a file or folder; it fails with fs.ErrExist if to exists. Parents of to must exist.
 	Rename(ctx context.Context, from, to string) error

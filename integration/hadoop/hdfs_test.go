@@ -26,10 +26,13 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if os.Getenv(childMode) != "" {
+		return child()
+	}
 	if os.Getenv("FAIRWAY_INTEGRATION") == "" {
 		return m.Run()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	log, _ := zap.NewDevelopment(zap.WithCaller(false))
 	in, err := hadoop.Fetch(ctx, "", log)

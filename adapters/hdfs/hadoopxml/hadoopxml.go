@@ -47,9 +47,9 @@ type setting struct {
 // Load reads the named files of folder dir in order. A missing file is skipped; a missing folder is an error.
 func Load(dir string, names ...string) (*Conf, error) {
 	if fi, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("Hadoop configuration folder: %w", err)
+		return nil, fmt.Errorf("folder of the Hadoop configuration: %w", err)
 	} else if !fi.IsDir() {
-		return nil, fmt.Errorf("Hadoop configuration folder %s: not a folder", dir)
+		return nil, fmt.Errorf("folder of the Hadoop configuration %s: not a folder", dir)
 	}
 	c := &Conf{}
 	for _, name := range names {
