@@ -91,8 +91,11 @@ func (c *Client) Run(ctx context.Context, job *spec.Job, s Submission) (*v1.Job,
 	if err := c.Check(ctx, job); err != nil {
 		return nil, err
 	}
-	d, err := c.stage(ctx, job)
+	d, staged, err := c.stage(ctx, job)
 	if err != nil {
+		if staged {
+			c.clean(context.WithoutCancel(ctx), job)
+		}
 		return nil, err
 	}
 	if s.LocalCoordinator {
@@ -110,7 +113,7 @@ func (c *Client) Run(ctx context.Context, job *spec.Job, s Submission) (*v1.Job,
 		return j, nil
 	}
 	j, err = c.wait(ctx, j, s.Progress)
-	if err != nil && ended(j) { // a coordinator that succeeded has cleaned up itself
+	if ended(j) && (staged || err != nil) { // the coordinator cleans up too, if it lives to do so
 		c.clean(context.WithoutCancel(ctx), job)
 	}
 	return j, err

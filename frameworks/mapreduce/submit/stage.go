@@ -26,16 +26,22 @@ const inlineLimit = 64 << 10
 const programTarget = "fairway-job"
 
 // stage puts the job's files where the cluster finds them, and fills in the job's folder, its qualified URLs and what
-// its coordinator needs to know.
-func (c *Client) stage(ctx context.Context, job *spec.Job) (*coordinator.Description, error) {
-	d := &coordinator.Description{Job: job}
+// its coordinator needs to know. made tells that the folder was made, also with an error.
+func (c *Client) stage(ctx context.Context, job *spec.Job) (d *coordinator.Description, made bool, err error) {
 	if err := c.qualify(job); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	s := &stager{c: c, job: job}
 	if err := s.choose(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
+	d, err = s.stage(ctx)
+	return d, s.made, err
+}
+
+func (s *stager) stage(ctx context.Context) (*coordinator.Description, error) {
+	c, job := s.c, s.job
+	d := &coordinator.Description{Job: job}
 	job.Staging = s.url
 	var local int64
 	for _, f := range job.Files {
