@@ -356,11 +356,11 @@ func (m *Machine) ended(a *attempt, s *v1.TaskStatus) {
 	case v1.TaskState_TASK_STATE_FINISHED:
 		m.failAttempt(a, "the task's process ended without a report", false)
 	case v1.TaskState_TASK_STATE_FAILED:
-		m.failAttempt(a, statusMessage(s), false)
+		m.failAttempt(a, statusMessage(a.task.kind, s), false)
 	case v1.TaskState_TASK_STATE_LOST:
 		if s.Reason == v1.TaskReason_TASK_REASON_LAUNCH_FAILED {
 			if a.task.refusals++; a.task.refusals >= maxRefusals {
-				m.failAttempt(a, statusMessage(s), false)
+				m.failAttempt(a, statusMessage(a.task.kind, s), false)
 				return
 			}
 		}
@@ -371,14 +371,14 @@ func (m *Machine) ended(a *attempt, s *v1.TaskStatus) {
 }
 
 // statusMessage is what a container's end means for a person.
-func statusMessage(s *v1.TaskStatus) string {
+func statusMessage(kind string, s *v1.TaskStatus) string {
 	msg := s.Message
 	switch s.Reason {
 	case v1.TaskReason_TASK_REASON_MEMORY_LIMIT:
 		if msg == "" {
 			msg = fmt.Sprintf("over its memory limit of %d MiB", s.MemoryLimitBytes>>20)
 		}
-		msg += "; raise mapreduce.map.memory.mb or mapreduce.reduce.memory.mb"
+		msg += "; raise mapreduce." + kind + ".memory.mb"
 	case v1.TaskReason_TASK_REASON_EXITED:
 		if msg == "" {
 			msg = fmt.Sprintf("the task's process exited with code %d", s.ExitCode)
