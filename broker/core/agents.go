@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"fairway/broker/allocator"
 	"fairway/broker/api"
@@ -13,6 +14,9 @@ import (
 	"fairway/broker/resource"
 	"fairway/broker/state"
 )
+
+// maxInfo bounds what an agent says of itself, in bytes.
+const maxInfo = 256 << 10
 
 func (m *machine) newAgent(num uint32, id string) *agent {
 	a := &agent{num: num, id: id, tasks: map[*task]struct{}{}, offers: map[allocator.OfferID]*offer{}}
@@ -170,8 +174,8 @@ func (m *machine) dismiss(s *agentSession, why string) {
 // agentTotal checks what an agent says of itself, naming kinds of resources that are new.
 func (m *machine) agentTotal(info *v1.AgentInfo) (resource.Vector, error) {
 	var none resource.Vector
-	if info.GetHost() == "" || len(info.Host) > 255 || len(info.Addresses) > 64 || len(info.Attributes) > 256 || len(info.Rack) > 1024 {
-		return none, fmt.Errorf("%w: an agent names its host (up to 255 bytes, 64 addresses, 256 attributes)", api.ErrInvalid)
+	if info.GetHost() == "" || len(info.Host) > 255 || len(info.Addresses) > 64 || len(info.Rack) > 1024 || len(info.BootId) > 255 || proto.Size(info) > maxInfo {
+		return none, fmt.Errorf("%w: an agent names its host (up to 255 bytes, 64 addresses, %d bytes in all)", api.ErrInvalid, maxInfo)
 	}
 	names := make([]string, 0, len(info.GetTotal().GetNamed()))
 	for name := range info.GetTotal().GetNamed() {

@@ -9,7 +9,7 @@ import (
 )
 
 // maxQuantity bounds every amount that a peer may state, so that sums of millions of them do not saturate.
-const maxQuantity = 1 << 53
+const maxQuantity = 1 << 50
 
 // vector reads amounts from a message. Named kinds must be known.
 func vector(r *v1.Resources, kinds *resource.Kinds) (resource.Vector, error) {

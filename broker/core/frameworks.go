@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 
 	"fairway/broker/allocator"
 	"fairway/broker/api"
@@ -164,6 +165,9 @@ func (m *machine) registerFramework(s *frameworkSession, r *v1.RegisterFramework
 		}
 		if r.Attempt < f.attempt && r.Attempt != 0 {
 			return fmt.Errorf("%w: attempt %d of job %s runs", api.ErrFenced, f.attempt, job)
+		}
+		if f.job != nil && r.Attempt > max(m.record(f.job).Attempt, 1) {
+			return fmt.Errorf("%w: attempt %d of job %s was not launched", api.ErrInvalid, r.Attempt, job)
 		}
 		m.takeBack(f, s, max(r.Attempt, f.attempt), failover)
 		return nil
@@ -449,8 +453,9 @@ func (m *machine) unregister(f *framework, x *v1.Unregister) {
 	if j == nil || m.record(j).HasEnded() {
 		return
 	}
-	if len(x.Result) > maxSaved || len(x.Counters) > 4096 {
-		x.Result, x.Counters = nil, x.Counters[:min(len(x.Counters), 4096)]
+	if n := proto.Size(x); n > maxReport {
+		m.log.Warn("the result of a job is dropped", zap.String("job", j.id), zap.Int("bytes", n))
+		x.Result, x.Counters = nil, nil
 	}
 	phase, message := x.Phase, line(x.Message)
 	if !ended(phase) {

@@ -20,6 +20,9 @@ import (
 // retainEvery is how often what has ended long ago is looked for.
 const retainEvery = time.Minute
 
+// maxReport bounds a job's progress and its result, in bytes.
+const maxReport = 2 << 20
+
 func (m *machine) newJob(r *state.Job) *job {
 	j := &job{num: r.Number, id: r.ID, role: m.roles[r.Role], user: r.User, submission: &v1.SubmitJobRequest{}, agents: map[*agent]struct{}{}}
 	if j.role == nil {
@@ -85,8 +88,8 @@ func (m *machine) jobProgress(f *framework, x *v1.JobProgress) {
 	if j == nil || m.record(j).HasEnded() {
 		return
 	}
-	if len(x.Progress) > 64 || len(x.Counters) > 4096 {
-		m.refuse(f, &v1.Refused{Call: "progress", Message: "more than 64 lines of progress or 4096 counters"})
+	if n := proto.Size(x); n > maxReport {
+		m.refuse(f, &v1.Refused{Call: "progress", Message: fmt.Sprintf("a report of %d bytes; %d are the most", n, maxReport)})
 		return
 	}
 	x.Status = line(x.Status)
@@ -282,8 +285,8 @@ func (b *Broker) SubmitJob(ctx context.Context, caller api.Caller, r *v1.SubmitJ
 	if user == "" {
 		return nil, fmt.Errorf("%w: a job needs a user", api.ErrInvalid)
 	}
-	if len(r.Name) > 1024 || len(r.Kind) > 64 || len(r.RequestId) > 128 || len(r.Labels) > 256 || r.MaxAttempts > 100 || len(user) > 255 {
-		return nil, fmt.Errorf("%w: a name of up to 1024 bytes, a request id of up to 128, 256 labels, 100 attempts", api.ErrInvalid)
+	if len(r.Name) > 1024 || len(r.Kind) > 64 || len(r.RequestId) > 128 || proto.Size(r) > 2*maxTaskSize || r.MaxAttempts > 100 || len(user) > 255 {
+		return nil, fmt.Errorf("%w: a name of up to 1024 bytes, a request id of up to 128, 100 attempts, 4 MiB in all", api.ErrInvalid)
 	}
 	if r.Coordinator == nil {
 		return nil, fmt.Errorf("%w: a job without a coordinator to launch; a framework outside the cluster registers itself", api.ErrInvalid)

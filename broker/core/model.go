@@ -79,6 +79,7 @@ type offer struct {
 	agent     *agent
 	framework *framework
 	group     allocator.GroupID
+	count     uint32 // of shapes; 0 for a whole agent
 	resources resource.Vector
 	ports     resource.PortSet
 	locality  allocator.Locality

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -40,7 +41,7 @@ func (m *machine) offerMade(x *allocator.Action) {
 	if f == nil || a == nil {
 		m.broken("offer %d of agent %d to framework %d, which are not there", x.Offer, x.Agent, x.Framework)
 	}
-	o := &offer{id: x.Offer, agent: a, framework: f, group: x.Group, resources: x.Resources, locality: x.Locality}
+	o := &offer{id: x.Offer, agent: a, framework: f, group: x.Group, count: x.Count, resources: x.Resources, locality: x.Locality}
 	if n := x.Resources[resource.Ports]; n > 0 {
 		taken, rest, ok := a.ports.Take(int(n))
 		if !ok {
@@ -188,7 +189,7 @@ func (m *machine) checkLaunches(f *framework, o *offer, x *v1.AcceptOffer) ([]*l
 		if s.GetTask() == nil || s.Task.Framework != "" && s.Task.Framework != f.id {
 			return nil, fmt.Errorf("%w: a task without an id, or of another framework", api.ErrInvalid)
 		}
-		if seq <= high {
+		if seq <= high || seq == math.MaxUint64 {
 			return nil, fmt.Errorf("%w: task %d; sequences only grow, and %d was used", api.ErrInvalid, seq, high)
 		}
 		high = seq
@@ -225,6 +226,11 @@ func (m *machine) checkLaunches(f *framework, o *offer, x *v1.AcceptOffer) ([]*l
 			l.task.ports, ports = taken, left
 		}
 	}
+	for _, l := range out {
+		if len(l.task.ports) > state.MaxPorts {
+			return nil, fmt.Errorf("%w: task %d would have its ports in %d pieces; %d are the most", api.ErrInvalid, l.task.seq, len(l.task.ports), state.MaxPorts)
+		}
+	}
 	if f.launcher {
 		if err := m.completeCoordinators(out); err != nil {
 			return nil, err
@@ -232,10 +238,8 @@ func (m *machine) checkLaunches(f *framework, o *offer, x *v1.AcceptOffer) ([]*l
 	} else if f.job != nil && m.record(f.job).HasEnded() {
 		return nil, fmt.Errorf("%w: job %s has ended", api.ErrInvalid, f.job.id)
 	}
-	if o.group != 0 && len(out) > 0 {
-		if g := f.groups[o.group]; g != nil && int64(len(out)) > max(o.resources.Times(g.shape), 1) {
-			return nil, fmt.Errorf("%w: %d tasks on an offer for fewer", api.ErrInvalid, len(out))
-		}
+	if o.group != 0 && len(out) > int(o.count) {
+		return nil, fmt.Errorf("%w: %d tasks on an offer for %d", api.ErrInvalid, len(out), o.count)
 	}
 	return out, nil
 }

@@ -17,6 +17,7 @@ const (
 	maxGroups = 1 << 16 // live ones of a framework
 	maxWants  = 1 << 16 // wanted hosts or racks of a group
 	maxTotal  = 1 << 24 // outstanding tasks of a group
+	maxPlaces = 1 << 20 // hosts, and racks, that are remembered because somebody named them
 )
 
 func sortedGroups(f *framework) []allocator.GroupID {
@@ -110,7 +111,10 @@ func (m *machine) requestGroup(f *framework, g *group) {
 	g.unplaced = false
 	r.Hosts = make([]allocator.HostCount, 0, len(s.Hosts))
 	for _, h := range s.Hosts {
-		host := m.places.Want(h.Host, h.Address)
+		host := m.places.Find(h.Host, h.Address)
+		if host == 0 && len(h.Host) <= 255 && m.places.Hosts() < maxPlaces {
+			host = m.places.Want(h.Host, h.Address)
+		}
 		if host == 0 || h.Count == 0 {
 			continue
 		}
@@ -118,7 +122,7 @@ func (m *machine) requestGroup(f *framework, g *group) {
 		if len(m.hostAgents[host]) == 0 {
 			g.unplaced = true
 		}
-		if h.Rack != "" {
+		if m.knownRack(h.Rack) {
 			named := m.places.Rack(h.Rack)
 			m.learnRack(host, named)
 			if rack == 0 {
@@ -128,7 +132,7 @@ func (m *machine) requestGroup(f *framework, g *group) {
 		r.Hosts = append(r.Hosts, allocator.HostCount{Host: host, Rack: rack, Count: h.Count})
 	}
 	for _, k := range s.Racks {
-		if k.Count > 0 {
+		if k.Count > 0 && m.knownRack(k.Rack) {
 			r.Racks = append(r.Racks, allocator.RackCount{Rack: m.places.Rack(k.Rack), Count: k.Count})
 		}
 	}
@@ -149,6 +153,11 @@ func (m *machine) requestGroup(f *framework, g *group) {
 	}
 	m.touch(f)
 	m.event(allocator.Event{Kind: allocator.RequestSet, Framework: allocator.FrameworkID(f.num), Group: r.Group, Request: r})
+}
+
+// knownRack tells whether a rack is known, or may become so: nobody makes the broker remember places without end.
+func (m *machine) knownRack(name string) bool {
+	return name != "" && len(name) <= 1024 && m.places.Racks() < maxPlaces
 }
 
 // learnRack takes the word of the storage system for the rack of agents that named none. The first word counts, until
