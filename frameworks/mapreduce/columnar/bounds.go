@@ -12,7 +12,7 @@ import (
 const (
 	maxBuffer   = 1 << 30 // bytes of one column in one batch
 	maxMetadata = 64 << 20
-	maxRows     = 1<<31 - 1 // of one batch
+	maxRows     = 1 << 26 // of one batch: columns without buffers may claim any number
 )
 
 var errTooLarge = errors.New("a length in it is beyond all bounds")

@@ -231,7 +231,7 @@ func TestWriterAndReader(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const n = 150_000
+			const n = 70_000
 			for i := range n {
 				if err := w.Write([]byte(fmt.Sprintf("key%d", i)), strconv.AppendInt(nil, int64(i), 10)); err != nil {
 					t.Fatal(err)

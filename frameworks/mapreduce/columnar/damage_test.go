@@ -137,8 +137,20 @@ func FuzzStream(f *testing.F) {
 	f.Add(fileBytes(f, "stream"))
 	f.Add([]byte("\xff\xff\xff\xff\x10\x00\x00\x00garbage"))
 	f.Add([]byte("word\t1\n"))
-	f.Fuzz(func(t *testing.T, p []byte) { readRecords(memory.DefaultAllocator, bytes.NewReader(p), &collector{}) })
+	f.Fuzz(func(t *testing.T, p []byte) { readRecords(memory.DefaultAllocator, bytes.NewReader(p), new(impatient)) })
 }
+
+// impatient has enough after some rows.
+type impatient int
+
+func (n *impatient) Emit(k, v []byte) error {
+	if *n++; *n > 10_000 {
+		return errors.New("enough")
+	}
+	return nil
+}
+
+func (n *impatient) EmitInt(k []byte, _ int64) error { return n.Emit(k, nil) }
 
 func FuzzFooter(f *testing.F) {
 	p := fileBytes(f, "arrow")
