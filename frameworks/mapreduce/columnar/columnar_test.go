@@ -171,7 +171,7 @@ func TestEveryRowOnceWhateverTheSplits(t *testing.T) {
 				mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 				row := 0
 				for at := 0; at < len(p); {
-					n := min(rapid.IntRange(1, len(p)).Draw(rt, "length"), len(p)-at)
+					n := min(rapid.IntRange(len(p)/6, len(p)).Draw(rt, "length"), len(p)-at)
 					r, err := openFile(mem, k.format, fileOf(p), "mem:///f", int64(at), int64(n), int64(len(p)))
 					if err != nil {
 						rt.Fatal(err)
