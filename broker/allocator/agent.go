@@ -20,12 +20,18 @@ type agent struct {
 	next   int32  // further agent on the host
 	offers int32  // newest live offer
 	kept   int32  // group that it is reserved for, or none
+	_      [8]byte
 	// What tasks use, by framework: holders[i] uses held[i]. Apart, because the search looks at the first only.
 	holders []uint32
-	held    []resource.Vector
 	free    resource.Vector
+	held    []resource.Vector
 	total   resource.Vector
+	_       [40]byte // 256 bytes: what is hot is in the first two cache lines
 }
+
+// fit is the set of classes that fit on an agent, as it is and as the bitmaps show it: they are brought up to it when
+// the agent has been filled.
+type fit struct{ now, shown uint64 }
 
 // rack has its agents' bits in words of its own, so that one test of a word answers for up to 64 agents.
 type rack struct {
@@ -95,22 +101,22 @@ func (m *Machine) refit(id AgentID) {
 	if a.live && !a.paused {
 		fit = m.classes.fit(&a.free)
 	}
-	m.fit[id] = fit
+	m.fits[id].now = fit
 }
 
 // publish brings the bitmaps up to an agent's word. An agent that is reserved is in none.
 func (m *Machine) publish(id AgentID) {
 	a := &m.agents[id]
-	fit := m.fit[id]
+	fit := m.fits[id].now
 	if a.kept >= 0 {
 		fit = 0
 	}
 	fit &^= classicBit
-	diff := fit ^ m.published[id]
+	diff := fit ^ m.fits[id].shown
 	if diff == 0 {
 		return
 	}
-	m.published[id] = fit
+	m.fits[id].shown = fit
 	for ; diff != 0; diff &= diff - 1 {
 		b := bits.TrailingZeros64(diff)
 		bm := &m.fitting[b]

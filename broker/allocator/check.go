@@ -34,7 +34,7 @@ func (m *Machine) checkAgents() error {
 	for id := range m.agents {
 		a := &m.agents[id]
 		if !a.live {
-			if m.fit[id] != 0 || m.published[id] != 0 || a.offers >= 0 || len(a.holders) > 0 {
+			if m.fits[id].now != 0 || m.fits[id].shown != 0 || a.offers >= 0 || len(a.holders) > 0 {
 				return broken("agent %d is gone and left something", id)
 			}
 			continue
@@ -75,8 +75,8 @@ func (m *Machine) checkAgents() error {
 				}
 			}
 		}
-		if m.fit[id] != fit {
-			return broken("agent %d: fit %x, is %x", id, m.fit[id], fit)
+		if m.fits[id].now != fit {
+			return broken("agent %d: fit %x, is %x", id, m.fits[id].now, fit)
 		}
 		if a.kept >= 0 {
 			fit = 0
@@ -84,11 +84,11 @@ func (m *Machine) checkAgents() error {
 				return broken("agent %d is kept for a group that does not know", id)
 			}
 		}
-		if !m.halted && m.published[id] != fit&^classicBit {
-			return broken("agent %d: published %x, is %x", id, m.published[id], fit)
+		if !m.halted && m.fits[id].shown != fit&^classicBit {
+			return broken("agent %d: published %x, is %x", id, m.fits[id].shown, fit)
 		}
 		for b := range m.fitting {
-			if bm := &m.fitting[b]; bm.levels != nil && (bm.levels[0][a.slot>>6]>>(a.slot&63)&1 != 0) != (m.published[id]>>b&1 != 0) {
+			if bm := &m.fitting[b]; bm.levels != nil && (bm.levels[0][a.slot>>6]>>(a.slot&63)&1 != 0) != (m.fits[id].shown>>b&1 != 0) {
 				return broken("agent %d: bitmap of class %d", id, b)
 			}
 		}

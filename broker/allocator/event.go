@@ -103,8 +103,7 @@ func (m *Machine) agentAdd(e *Event) error {
 	}
 	for int(e.Agent) >= len(m.agents) {
 		m.agents = append(m.agents, agent{offers: none, kept: none, next: none})
-		m.fit = append(m.fit, 0)
-		m.published = append(m.published, 0)
+		m.fits = append(m.fits, fit{})
 	}
 	a := &m.agents[e.Agent]
 	a.live, a.paused, a.shrunk = true, false, false
@@ -171,7 +170,7 @@ func (m *Machine) agentUpdate(e *Event) error {
 
 // hide takes an agent out of the bitmaps.
 func (m *Machine) hide(id AgentID) {
-	m.fit[id] = 0
+	m.fits[id].now = 0
 	m.publish(id)
 }
 
@@ -302,7 +301,7 @@ func (m *Machine) roleSet(e *Event) error {
 // does not show, because classic frameworks and groups in the lists of hosts are found from the agent's side.
 func (m *Machine) touchFree() {
 	for id := range m.agents {
-		if m.fit[id] != 0 {
+		if m.fits[id].now != 0 {
 			m.touch(AgentID(id))
 		}
 	}

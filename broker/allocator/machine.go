@@ -31,8 +31,7 @@ type Machine struct {
 	// Agents, and which classes of shapes fit where.
 	agents    []agent
 	live      int
-	fit       []uint64 // per agent, exact
-	published []uint64 // per agent, as in the bitmaps
+	fits      []fit // per agent
 	fitting   [64]bitmap
 	anyFit    uint64
 	slotAgent []AgentID

@@ -53,8 +53,8 @@ func (m *Machine) fill(id AgentID) {
 		m.publish(id)
 		return
 	}
-	before := m.fit[id]
-	for m.fit[id] != 0 {
+	before := m.fits[id].now
+	for m.fits[id].now != 0 {
 		if !m.fillOne(id) {
 			break
 		}
@@ -67,7 +67,7 @@ func (m *Machine) fill(id AgentID) {
 // fillOne makes one decision about an agent; false when nobody who waits can use it.
 func (m *Machine) fillOne(id AgentID) bool {
 	a := &m.agents[id]
-	fit := m.fit[id]
+	fit := m.fits[id].now
 	best, bestNode, loc := none, none, Unspecified
 	for _, e := range m.hostWants[a.host] {
 		if fit>>e.class&1 == 0 || best >= 0 && !m.sooner(e, Node, best, bestNode, loc) {
@@ -265,7 +265,7 @@ func (m *Machine) placeNode(at int32) bool {
 			continue
 		}
 		for id := m.hostAgent[w.host]; id >= 0; id = m.agents[id].next {
-			if m.published[id]>>g.class&1 != 0 && m.usable(at, AgentID(id)) {
+			if m.fits[id].shown>>g.class&1 != 0 && m.usable(at, AgentID(id)) {
 				g.cursor = i + 1
 				m.grant(at, AgentID(id), Node)
 				m.publish(AgentID(id))
@@ -421,7 +421,7 @@ func (m *Machine) unpark() {
 // countShortages counts, by class, that an agent had too little or that others were due first.
 func (m *Machine) countShortages(id AgentID, before uint64) {
 	waiting := m.demand() &^ classicBit
-	lost := waiting & before &^ m.fit[id]
+	lost := waiting & before &^ m.fits[id].now
 	for ; lost != 0; lost &= lost - 1 {
 		m.passedBy[bits.TrailingZeros64(lost)]++
 	}

@@ -35,7 +35,6 @@ type node struct {
 	guarantee resource.Vector
 	limit     resource.Vector
 	limitHits []groupRef // groups outside the tree that the limit refused
-	limitMiss uint32     // how often the limit shut out a class that was wanted
 }
 
 const (
@@ -233,9 +232,6 @@ func (m *Machine) relimit(at int32) {
 	}
 	if n.limitMask == old {
 		return
-	}
-	if old&^n.limitMask&n.kidsMask != 0 {
-		n.limitMiss++
 	}
 	if n.parent >= 0 {
 		m.setEff(at, n.limitMask&n.kidsMask)

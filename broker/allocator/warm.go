@@ -17,7 +17,7 @@ func (m *Machine) warm(events []Event) {
 		case TaskEnd:
 			if int(e.Agent) < len(m.agents) && int(e.Framework) < len(m.fws) {
 				a := &m.agents[e.Agent]
-				sum += a.free[0] + int64(len(a.holders)) + int64(m.fit[e.Agent]+m.published[e.Agent]) + int64(m.fws[e.Framework].node)
+				sum += a.free[0] + int64(len(a.holders)) + int64(m.fits[e.Agent].now+m.fits[e.Agent].shown) + int64(m.fws[e.Framework].node)
 			}
 		case Accept:
 			if o := m.offerIDs.get(uint64(e.Offer)); o >= 0 {
@@ -82,7 +82,7 @@ func (m *Machine) warm(events []Event) {
 			for k := range min(len(e.Request.Hosts), 4) {
 				if h := e.Request.Hosts[k].Host; int(h) < len(m.hostAgent) {
 					if id := m.hostAgent[h]; id >= 0 {
-						sum += int64(m.published[id]) + int64(len(m.hostWants[h]))
+						sum += int64(m.fits[id].shown) + int64(len(m.hostWants[h]))
 					}
 				}
 			}
