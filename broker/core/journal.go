@@ -6,7 +6,7 @@ import (
 	"fairway/broker/state"
 )
 
-// Journal makes facts durable. *journal.Journal is one; conformance is checked by journaltest in this package's tests.
+// Journal makes facts durable. *journal.Journal is one; TestJournals holds it and the fake of the tests to this contract.
 type Journal interface {
 	// Lead waits until this journal may append and returns the state that all earlier facts fold to. The caller owns
 	// it. It is called again after an Append has failed.
