@@ -282,10 +282,15 @@ func (x *Index) Wants() []*v1.HostWant {
 		slices.SortFunc(x.order, func(a, b *host) int { return cmp.Compare(a.name, b.name) })
 		x.sorted = true
 	}
-	var wants []*v1.HostWant
+	if x.waiting == 0 {
+		return nil
+	}
+	wants := make([]*v1.HostWant, 0, len(x.order))
+	block := make([]v1.HostWant, len(x.order)) // one allocation for all: this is asked for at every offer
 	for _, h := range x.order {
 		if h.waiting > 0 {
-			w := &v1.HostWant{Host: h.name, Address: h.address, Count: uint32(h.waiting)}
+			w := &block[len(wants)]
+			w.Host, w.Address, w.Count = h.name, h.address, uint32(h.waiting)
 			if h.rack != nil {
 				w.Rack = h.rack.name
 			}

@@ -367,6 +367,7 @@ func TestSecondCoordinator(t *testing.T) {
 	if _, err := coordinator.Run(ctx, o); !errors.Is(err, context.Canceled) {
 		t.Fatalf("first coordinator: %v", err)
 	}
+	c.broker.EndFramework("f1")
 	slow.let()
 	o.Attempt = 2
 	r, err := c.runJob(o)

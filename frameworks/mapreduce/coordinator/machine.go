@@ -48,8 +48,8 @@ type Machine struct {
 	solos          map[uint64]*solo // tasks that wait with conditions of their own, by group
 	nextSolo       uint64
 	dirty          map[uint64]bool // groups to be stated
-	// stated is what the broker knows of each group, nil in it if an offer has changed that since.
-	stated map[uint64]*v1.RequestGroup
+	// stated is the fingerprint of what the broker knows of each group, 0 if an offer has changed that since.
+	stated map[uint64]uint64
 
 	mapsDone, reducesDone int
 	shuffleFrom           int64 // since when all maps are done; 0: they are not
@@ -155,7 +155,7 @@ func NewMachine(job *spec.Job, coordinator int, t Tuning) *Machine {
 	m := &Machine{now: 1, job: job, tuning: t, base: max(coordinator-1, 0) * 1000,
 		attempts: make(map[uint64]*attempt), agents: make(map[string]*agent),
 		waitingMaps: locality.New(), solos: make(map[uint64]*solo), nextSolo: firstSolo,
-		dirty: make(map[uint64]bool), stated: make(map[uint64]*v1.RequestGroup),
+		dirty: make(map[uint64]bool), stated: make(map[uint64]uint64),
 		times: map[string]*mean{spec.Map: {}, spec.Reduce: {}}}
 	m.data = m.waitingMaps
 	if job.NoLocality {

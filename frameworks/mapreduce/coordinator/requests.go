@@ -4,8 +4,6 @@ import (
 	"container/heap"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/frameworks/locality"
 	"fairway/frameworks/mapreduce/spec"
@@ -176,13 +174,41 @@ func (m *Machine) state() {
 			continue
 		case g.Total == 0:
 			delete(m.stated, id)
-		case proto.Equal(old, g):
-			continue
 		default:
-			m.stated[id] = proto.Clone(g).(*v1.RequestGroup) // the driver numbers its own
+			print := fingerprint(g)
+			if print == old {
+				continue
+			}
+			m.stated[id] = print
 		}
 		m.act(Request{Group: g})
 	}
+}
+
+// fingerprint tells statements of one group apart (FNV-1a); never 0. Shape and priority of a group do not change.
+func fingerprint(g *v1.RequestGroup) uint64 {
+	h := uint64(14695981039346656037)
+	number := func(n uint64) {
+		for range 4 {
+			h = (h ^ n&0xff) * 1099511628211
+			n >>= 8
+		}
+	}
+	text := func(s string) {
+		for i := range len(s) {
+			h = (h ^ uint64(s[i])) * 1099511628211
+		}
+		h = (h ^ 0xff) * 1099511628211
+	}
+	number(uint64(g.Total))
+	for _, w := range g.Hosts {
+		text(w.Host)
+		number(uint64(w.Count))
+	}
+	for _, a := range g.ExcludedAgents {
+		text(a)
+	}
+	return max(h, 1)
 }
 
 func (m *Machine) group(id uint64, avoided []string) *v1.RequestGroup {
@@ -252,7 +278,7 @@ func (m *Machine) avoided() []string {
 // offer uses an offer, or gives it back.
 func (m *Machine) offer(o *v1.Offer) {
 	if _, known := m.stated[o.Group]; known {
-		m.stated[o.Group] = nil
+		m.stated[o.Group] = 0
 	}
 	ag := m.agent(o.AgentId, o.Host)
 	if ag.lost {

@@ -140,3 +140,14 @@ func (b *Broker) agent(id string) *agent {
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// EndFramework kills a framework's tasks, as a broker does with what a dead coordinator has left.
+func (b *Broker) EndFramework(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if f := b.frameworks[id]; f != nil {
+		for _, t := range f.tasks {
+			t.kill()
+		}
+	}
+}
