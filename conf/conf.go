@@ -100,7 +100,7 @@ type HDFS struct {
 	Timeout Duration `yaml:"timeout"`  // of one call
 }
 
-// MapReduce configures the native engine.
+// MapReduce configures the tasks of the native engine; 0 is its own choice.
 type MapReduce struct {
 	MapMemory    Bytes `yaml:"map_memory"`
 	ReduceMemory Bytes `yaml:"reduce_memory"`
@@ -132,7 +132,6 @@ func Default() *Config {
 		},
 		Client:    Client{Broker: "unix://" + filepath.Join(run, "broker.sock"), TokenFile: ""},
 		HDFS:      HDFS{ConfDir: os.Getenv("HADOOP_CONF_DIR"), Timeout: Duration(30 * time.Second)},
-		MapReduce: MapReduce{MapMemory: 512 << 20, ReduceMemory: 512 << 20, MapCPU: 1000, ReduceCPU: 1000},
 		Log:       Log{Level: "info", Format: "json"},
 	}
 }

@@ -170,7 +170,18 @@ func (a *app) jobOf(f mapReduceFlags, args []string, reg *mapreduce.Registry) (*
 		}
 	}
 	m := a.conf.MapReduce
-	job.MapMemory, job.ReduceMemory, job.MapCPU, job.ReduceCPU = int64(m.MapMemory), int64(m.ReduceMemory), int64(m.MapCPU), int64(m.ReduceCPU)
+	for _, d := range []struct {
+		property string
+		dst      *int64
+		v        int64
+	}{
+		{"mapreduce.map.memory.mb", &job.MapMemory, int64(m.MapMemory)}, {"mapreduce.reduce.memory.mb", &job.ReduceMemory, int64(m.ReduceMemory)},
+		{"mapreduce.map.cpu.vcores", &job.MapCPU, int64(m.MapCPU)}, {"mapreduce.reduce.cpu.vcores", &job.ReduceCPU, int64(m.ReduceCPU)},
+	} {
+		if f.Conf[d.property] == "" { // -D wins over the configuration, and flags over both
+			*d.dst = d.v
+		}
+	}
 	for _, q := range []struct {
 		flag, text string
 		dst        *int64
