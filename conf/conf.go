@@ -130,9 +130,9 @@ func Default() *Config {
 			Listen: "127.0.0.1:5052", Admin: "127.0.0.1:5053",
 			SandboxAge: Duration(24 * time.Hour), SandboxFree: 0.1, CacheSize: 10 << 30,
 		},
-		Client:    Client{Broker: "unix://" + filepath.Join(run, "broker.sock"), TokenFile: ""},
-		HDFS:      HDFS{ConfDir: os.Getenv("HADOOP_CONF_DIR"), Timeout: Duration(30 * time.Second)},
-		Log:       Log{Level: "info", Format: "json"},
+		Client: Client{Broker: "unix://" + filepath.Join(run, "broker.sock"), TokenFile: ""},
+		HDFS:   HDFS{ConfDir: os.Getenv("HADOOP_CONF_DIR"), Timeout: Duration(30 * time.Second)},
+		Log:    Log{Level: "info", Format: "json"},
 	}
 }
 
