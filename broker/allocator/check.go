@@ -31,10 +31,11 @@ func (m *Machine) checkAgents() error {
 	var total resource.Vector
 	live := 0
 	held := make([]resource.Vector, len(m.fws))
+	holders := 0
 	for id := range m.agents {
 		a := &m.agents[id]
 		if !a.live {
-			if m.fits[id].now != 0 || m.fits[id].shown != 0 || a.offers >= 0 || len(a.holders) > 0 {
+			if m.fits[id].now != 0 || m.fits[id].shown != 0 || a.offers >= 0 {
 				return broken("agent %d is gone and left something", id)
 			}
 			continue
@@ -42,12 +43,18 @@ func (m *Machine) checkAgents() error {
 		live++
 		total = total.Add(a.total)
 		var used, offered resource.Vector
-		for i, fw := range a.holders {
-			if v := a.held[i]; v.Negative() || v.IsZero() || slices.Index(a.holders, fw) != i {
+		for fw := range m.fws {
+			at := m.holdings.find(holdKey(AgentID(id), uint32(fw)))
+			if at < 0 {
+				continue
+			}
+			v := m.holdings.at(at)
+			if v.Negative() || v.IsZero() {
 				return broken("agent %d: framework %d uses %v", id, fw, v)
 			}
-			used = used.Add(a.held[i])
-			held[fw] = held[fw].Add(a.held[i])
+			holders++
+			used = used.Add(v)
+			held[fw] = held[fw].Add(v)
 		}
 		for o := a.offers; o >= 0; o = m.offers[o].next {
 			if m.offers[o].agent != AgentID(id) {
@@ -95,6 +102,9 @@ func (m *Machine) checkAgents() error {
 		if m.slotAgent[a.slot] != AgentID(id) || !slices.Contains(m.racks[a.rack].words, a.slot>>6) {
 			return broken("agent %d: slot %d", id, a.slot)
 		}
+	}
+	if holders != m.holdings.n {
+		return broken("%d holdings, %d in the table", holders, m.holdings.n)
 	}
 	if total != m.total || live != m.live {
 		return broken("total %v of %d agents, is %v of %d", m.total, m.live, total, live)

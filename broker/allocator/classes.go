@@ -103,22 +103,28 @@ func (c *classes) fit(free *resource.Vector) uint64 {
 	mask := c.known
 	for i := range c.dims {
 		t := &c.dims[i]
-		have := free[t.slot]
-		lo, hi := 0, len(t.needs)
-		for lo < hi {
-			mid := int(uint(lo+hi) >> 1)
-			if t.needs[mid] <= have {
-				lo = mid + 1
-			} else {
-				hi = mid
-			}
-		}
-		mask &= t.masks[lo]
+		mask &= t.below(free[t.slot])
 	}
 	if free[resource.CPU] >= c.minOffer[resource.CPU] || free[resource.Memory] >= c.minOffer[resource.Memory] {
 		mask |= classicBit
 	}
 	return mask
+}
+
+// below is the set of classes that need at most have.
+func (t *threshold) below(have int64) uint64 {
+	// Halve without a branch, for none could be foreseen: all before from are at most have.
+	from := 0
+	for n := len(t.needs); n > 0; {
+		half := (n + 1) / 2
+		next := from
+		if t.needs[from+half-1] <= have {
+			next = from + half
+		}
+		from = next
+		n -= half
+	}
+	return t.masks[from]
 }
 
 // lacking is the first kind of which free has too little for shape, as a reason.

@@ -3,7 +3,6 @@ package allocator
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"fairway/broker/resource"
 )
@@ -73,15 +72,6 @@ func (m *Machine) apply(e *Event) error {
 		return nil
 	}
 	return fmt.Errorf("event of kind %d: %w", e.Kind, ErrInvalid)
-}
-
-func checkAmount(v *resource.Vector) error {
-	for i, n := range v {
-		if n < 0 || n > maxAmount {
-			return fmt.Errorf("%d of %s: %w", n, (*resource.Kinds)(nil).Name(i), ErrInvalid)
-		}
-	}
-	return nil
 }
 
 func (m *Machine) agentOf(id AgentID) (*agent, error) {
@@ -219,11 +209,14 @@ func (m *Machine) agentRemove(id AgentID) error {
 	}
 	m.rescindAll(id, AgentLost)
 	m.unkeep(id)
-	for i, fw := range a.holders {
-		m.charge(m.fws[fw].node, &a.held[i], -1)
-		m.reap(int32(fw))
+	for fw := range m.fws {
+		if at := m.holdings.find(holdKey(id, uint32(fw))); at >= 0 {
+			held := m.holdings.at(at)
+			m.holdings.sub(at, &held)
+			m.charge(m.fws[fw].node, &held, -1)
+			m.reap(int32(fw))
+		}
 	}
-	a.holders, a.held = a.holders[:0], a.held[:0]
 	m.hide(id)
 	m.dropSlot(a)
 	p := &m.hostAgent[a.host]
@@ -389,7 +382,7 @@ func (m *Machine) frameworkRemove(id FrameworkID) error {
 // reap frees the node of a framework that is gone once its tasks hold nothing.
 func (m *Machine) reap(id int32) {
 	fw := &m.fws[id]
-	if !fw.gone || !m.nodes[fw.node].alloc.IsZero() {
+	if !fw.gone || !isZero(&m.nodes[fw.node].alloc) {
 		return
 	}
 	m.freeNode(fw.node)
@@ -434,13 +427,11 @@ func (m *Machine) taskStart(e *Event) error {
 			return fmt.Errorf("task start: too much in use: %w", ErrInvalid)
 		}
 	}
-	if e.Resources.IsZero() {
+	if isZero(&e.Resources) {
 		return nil
 	}
-	for i := range e.Resources {
-		a.free[i] -= e.Resources[i]
-	}
-	a.addHold(uint32(e.Framework), &e.Resources)
+	sub(&a.free, &e.Resources)
+	m.holdings.add(holdKey(e.Agent, uint32(e.Framework)), &e.Resources)
 	a.shrunk = a.shrunk || a.free.Negative()
 	for at := m.nodes[fw.node].parent; at >= 0; at = m.nodes[at].parent {
 		if n := &m.nodes[at]; n.limited {
@@ -461,17 +452,15 @@ func (m *Machine) taskEnd(e *Event) error {
 	if err := checkAmount(&e.Resources); err != nil {
 		return fmt.Errorf("task end: %w", err)
 	}
-	if e.Resources.IsZero() {
+	if isZero(&e.Resources) {
 		return nil
 	}
-	h := slices.Index(a.holders, uint32(e.Framework))
-	if h < 0 || !e.Resources.Fits(a.held[h]) {
+	h := m.holdings.find(holdKey(e.Agent, uint32(e.Framework)))
+	if h < 0 || !m.holdings.holds(h, &e.Resources) {
 		return fmt.Errorf("task end: framework %d on agent %d: %w", e.Framework, e.Agent, ErrTooLarge)
 	}
-	for i := range e.Resources {
-		a.free[i] += e.Resources[i]
-	}
-	a.subHold(h, &e.Resources)
+	add(&a.free, &e.Resources)
+	m.holdings.sub(h, &e.Resources)
 	m.charge(m.fws[e.Framework].node, &e.Resources, -1)
 	m.refit(e.Agent)
 	m.touch(e.Agent)

@@ -32,6 +32,7 @@ type Machine struct {
 	agents    []agent
 	live      int
 	fits      []fit // per agent
+	holdings  holdings
 	fitting   [64]bitmap
 	anyFit    uint64
 	slotAgent []AgentID

@@ -59,12 +59,10 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 	p.count++
 	act := &m.actions[p.action]
 	act.Count++
-	for i := range g.shape {
-		p.res[i] += g.shape[i]
-		fw.offered[i] += g.shape[i]
-		a.free[i] -= g.shape[i]
-	}
-	act.Resources = p.res
+	add(&p.res, &g.shape)
+	add(&act.Resources, &g.shape)
+	add(&fw.offered, &g.shape)
+	sub(&a.free, &g.shape)
 	m.charge(fw.node, &g.shape, 1)
 	m.refit(id)
 	m.given(g, p.id).count++
@@ -103,10 +101,8 @@ func (m *Machine) grantClassic(f int32, id AgentID) bool {
 	})
 	p.action = int32(len(m.actions) - 1)
 	a := &m.agents[id]
-	for i := range res {
-		fw.offered[i] += res[i]
-		a.free[i] -= res[i]
-	}
+	add(&fw.offered, &res)
+	sub(&a.free, &res)
 	m.charge(fw.node, &res, 1)
 	m.refit(id)
 	return true
@@ -186,11 +182,9 @@ func (m *Machine) dropOffer(o int32) {
 // unused gives the part of an offer that no task takes back to its agent and its group.
 func (m *Machine) unused(o int32, rest *resource.Vector, count uint32) {
 	p := &m.offers[o]
-	if *rest != (resource.Vector{}) {
+	if !isZero(rest) {
 		a := &m.agents[p.agent]
-		for i := range rest {
-			a.free[i] += rest[i]
-		}
+		add(&a.free, rest)
 		m.charge(m.fws[p.fw].node, rest, -1)
 		m.refit(p.agent)
 		m.touch(p.agent)
@@ -211,9 +205,7 @@ func (m *Machine) unused(o int32, rest *resource.Vector, count uint32) {
 func (m *Machine) giveBack(o int32) {
 	p := &m.offers[o]
 	rest, fw := p.res, &m.fws[p.fw]
-	for i := range rest {
-		fw.offered[i] -= rest[i]
-	}
+	sub(&fw.offered, &rest)
 	m.unused(o, &rest, p.count)
 	m.dropOffer(o)
 }

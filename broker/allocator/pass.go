@@ -426,10 +426,12 @@ func (m *Machine) countShortages(id AgentID, before uint64) {
 		m.passedBy[bits.TrailingZeros64(lost)]++
 	}
 	short := waiting &^ before
-	for ; short != 0; short &= short - 1 {
-		b := bits.TrailingZeros64(short)
-		if why := lacking(&m.classes.shapes[b], &m.agents[id].free); why != ReasonNone {
-			m.shortage[b][why-NotEnoughCPU]++
+	for i := 0; short != 0 && i < len(m.classes.dims); i++ {
+		t := &m.classes.dims[i]
+		lacks := short &^ t.below(m.agents[id].free[t.slot])
+		short &^= lacks
+		for why := shortage(t.slot) - NotEnoughCPU; lacks != 0; lacks &= lacks - 1 {
+			m.shortage[bits.TrailingZeros64(lacks)][why]++
 		}
 	}
 }

@@ -69,7 +69,7 @@ func checkRequest(r *Request) error {
 	if err := checkAmount(&r.Shape); err != nil {
 		return err
 	}
-	if r.Shape.IsZero() {
+	if isZero(&r.Shape) {
 		return fmt.Errorf("a shape of nothing: %w", ErrInvalid)
 	}
 	if r.Total > maxCount {
@@ -160,27 +160,23 @@ func (m *Machine) accept(e *Event) error {
 	if err := checkAmount(&e.Resources); err != nil {
 		return fmt.Errorf("accept offer %d: %w", e.Offer, err)
 	}
-	if !e.Resources.Fits(p.res) {
+	if !fits(&e.Resources, &p.res) {
 		return fmt.Errorf("accept offer %d: its %s cannot hold %s: %w", e.Offer, p.res, e.Resources, ErrTooLarge)
 	}
 	if p.group.at >= 0 && e.Count > p.count {
 		return fmt.Errorf("accept offer %d: %d tasks of %d: %w", e.Offer, e.Count, p.count, ErrTooLarge)
 	}
 	fw := &m.fws[p.fw]
-	for i := range p.res {
-		fw.offered[i] -= p.res[i]
-	}
-	if !e.Resources.IsZero() {
-		m.agents[p.agent].addHold(uint32(p.fw), &e.Resources)
+	sub(&fw.offered, &p.res)
+	if !isZero(&e.Resources) {
+		m.holdings.add(holdKey(p.agent, uint32(p.fw)), &e.Resources)
 	}
 	rest, back := p.res, uint32(0)
-	for i := range rest {
-		rest[i] -= e.Resources[i]
-	}
+	sub(&rest, &e.Resources)
 	if p.group.at >= 0 {
 		back = p.count - e.Count
 	}
-	if back > 0 || p.group.at < 0 && !rest.IsZero() {
+	if back > 0 || p.group.at < 0 && !isZero(&rest) {
 		m.filterOffer(o, &rest, e.Filter)
 	}
 	if g := m.groupOf(p.group); g != nil && e.Count > 0 {

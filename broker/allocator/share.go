@@ -67,8 +67,8 @@ func (m *Machine) AgentShare(id AgentID) (total, used, offered resource.Vector, 
 	if err != nil {
 		return total, used, offered, false
 	}
-	used = a.used()
-	return a.total, used, a.total.Sub(used).Sub(a.free), true
+	offered = m.offered(a)
+	return a.total, a.total.Sub(offered).Sub(a.free), offered, true
 }
 
 // Total is what all agents have.

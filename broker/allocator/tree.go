@@ -48,7 +48,8 @@ const (
 type scale struct {
 	factor uint64 // 2^(63+p) / total, where 2^p <= total
 	shift  uint   // of the 128-bit product
-	total  int64
+	left   uint   // shift in two parts: of the amount, and of the upper word of the product
+	right  uint
 }
 
 func newScale(total int64) scale {
@@ -64,12 +65,18 @@ func newScale(total int64) scale {
 		lo = 1 << 63
 	}
 	q, _ := bits.Div64(hi, lo, uint64(total))
-	return scale{factor: q, shift: 63 + p - shareBits, total: total}
+	s := scale{factor: q, shift: 63 + p - shareBits}
+	s.left, s.right = 64-min(s.shift, 64), max(s.shift, 64)-64
+	return s
 }
 
 func (s *scale) share(amount int64) uint64 {
 	if amount <= 0 {
 		return 0
+	}
+	if a := uint64(amount) << (s.left & 63); a>>(s.left&63) == uint64(amount) {
+		hi, _ := bits.Mul64(a, s.factor)
+		return hi >> (s.right & 63)
 	}
 	hi, lo := bits.Mul64(uint64(amount), s.factor)
 	if s.shift >= 64 {
@@ -201,8 +208,10 @@ func (m *Machine) freeNode(at int32) {
 func (m *Machine) charge(at int32, v *resource.Vector, sign int64) {
 	for at >= 0 {
 		n := &m.nodes[at]
-		for i := range v {
-			n.alloc[i] += sign * v[i]
+		if sign > 0 {
+			add(&n.alloc, v)
+		} else {
+			sub(&n.alloc, v)
 		}
 		if n.parent >= 0 {
 			m.nodes[n.parent].keys[n.pos] = m.key(n)
@@ -293,19 +302,40 @@ func (m *Machine) due(fit uint64) (node int32, classes uint64) {
 		if !n.isRole {
 			return at, fit
 		}
-		best, key := -1, uint64(0)
-		keys := n.keys
-		for i, eff := range n.effs {
-			if eff&fit != 0 && (best < 0 || keys[i] < key) {
-				best, key = i, keys[i]
-			}
-		}
+		best := least(n.effs, n.keys, fit)
 		if best < 0 {
 			return none, 0
 		}
 		fit &= n.effs[best]
 		at = n.kids[best]
 	}
+}
+
+// least is the child with the least key, and of equal ones the first, among those with a class in fit; -1 if there is none.
+// It has no branch on what it reads, for none could be foreseen.
+func least(effs, keys []uint64, fit uint64) int {
+	best, key := -1, uint64(math.MaxUint64)
+	keys = keys[:len(effs)]
+	for i, eff := range effs {
+		k := keys[i]
+		if eff&fit == 0 {
+			k = math.MaxUint64
+		}
+		if k < key {
+			best = i
+		}
+		key = min(key, k)
+	}
+	if best >= 0 {
+		return best
+	}
+	// A key may be that large itself.
+	for i, eff := range effs {
+		if eff&fit != 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // before says whether framework node a is due before b: the comparison of their ancestors where the paths part.
