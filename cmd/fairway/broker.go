@@ -162,7 +162,16 @@ func (d *brokerDaemon) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, d.journal.Close()) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return d.core.Run(ctx) })
-	g.Go(func() error { return d.server.Run(ctx) })
+	g.Go(func() error {
+		// The sockets are open already and callers wait in them. Served earlier, a coordinator that comes back would hear
+		// that its token is wrong, as the key that tells is still being recovered.
+		select {
+		case <-d.core.Ready():
+			return d.server.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	g.Go(func() error { return d.admin.Run(ctx) })
 	g.Go(func() error {
 		select {

@@ -20,6 +20,9 @@ func faulty(t *testing.T) *cluster.Cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.Logs())
+		}
 		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -122,7 +125,7 @@ func TestBrokerKilled(t *testing.T) {
 	finish(t, c, "/faults/broker", ids, want)
 	for _, k := range tasksOf(t, c, ids[0]) {
 		if before[k.Id.String()] && k.State != v1.TaskState_TASK_STATE_FINISHED {
-			t.Errorf("task %v that ran when the broker was killed ended as %v: %v", k.Id, k.State, k.Status.GetMessage())
+			t.Errorf("task %v (%s on %s) that ran when the broker was killed ended as %v: %v", k.Id, k.Name, k.Host, k.State, k.Status.GetMessage())
 		}
 	}
 }
