@@ -6,7 +6,7 @@ import "fairway/broker/resource"
 // a task then costs one cache miss that is known from the event alone. Few tasks use more than cpu, memory and disk; the
 // other kinds are kept apart.
 type holdings struct {
-	slots []holding // open addressing as in table, at most half full
+	slots []holding // open addressing as in table, at most two thirds full
 	n     int
 	shift uint
 	rest  table // key -> index in more
@@ -65,7 +65,7 @@ func (h *holdings) holds(i int, v *resource.Vector) bool {
 func isCommon(v *resource.Vector) bool { return v[3]|v[4]|v[5]|v[6]|v[7] == 0 }
 
 func (h *holdings) add(key uint64, v *resource.Vector) {
-	if 2*(h.n+1) > len(h.slots) {
+	if 3*(h.n+1) > 2*len(h.slots) {
 		h.grow()
 	}
 	mask := len(h.slots) - 1

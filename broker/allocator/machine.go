@@ -23,8 +23,7 @@ type Machine struct {
 	fws          []framework
 	total        resource.Vector
 	totalChanged bool
-	scales       [resource.Slots]scale
-	shared       []int // slots that count for shares: the cluster has some
+	scales       []scale // of the kinds that count for shares: the cluster has some
 	regained     []int32
 	limits       int // roles with a limit
 

@@ -148,7 +148,8 @@ func (s *Share) add(o *Share) {
 
 func (m *Machine) finish(at int32, s *Share) {
 	both := s.Used.Add(s.Offered)
-	for _, slot := range m.shared {
+	for i := range m.scales {
+		slot := m.scales[i].slot
 		s.Dominant = max(s.Dominant, float64(both[slot])/float64(m.total[slot]))
 	}
 	s.Fair = 1

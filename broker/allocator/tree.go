@@ -50,12 +50,10 @@ type scale struct {
 	shift  uint   // of the 128-bit product
 	left   uint   // shift in two parts: of the amount, and of the upper word of the product
 	right  uint
+	slot   int
 }
 
-func newScale(total int64) scale {
-	if total <= 0 {
-		return scale{}
-	}
+func newScale(slot int, total int64) scale {
 	p := uint(bits.Len64(uint64(total)) - 1)
 	// 2^(63+p)/total is in (2^62, 2^63].
 	hi, lo := uint64(0), uint64(0)
@@ -65,20 +63,14 @@ func newScale(total int64) scale {
 		lo = 1 << 63
 	}
 	q, _ := bits.Div64(hi, lo, uint64(total))
-	s := scale{factor: q, shift: 63 + p - shareBits}
+	s := scale{slot: slot, factor: q, shift: 63 + p - shareBits}
 	s.left, s.right = 64-min(s.shift, 64), max(s.shift, 64)-64
 	return s
 }
 
-func (s *scale) share(amount int64) uint64 {
-	if amount <= 0 {
-		return 0
-	}
-	if a := uint64(amount) << (s.left & 63); a>>(s.left&63) == uint64(amount) {
-		hi, _ := bits.Mul64(a, s.factor)
-		return hi >> (s.right & 63)
-	}
-	hi, lo := bits.Mul64(uint64(amount), s.factor)
+// shareOfMuch is the share of any amount; key has a quicker way for those that are not far above the total.
+func (s *scale) shareOfMuch(amount uint64) uint64 {
+	hi, lo := bits.Mul64(amount, s.factor)
 	if s.shift >= 64 {
 		return hi >> (s.shift - 64)
 	}
@@ -91,8 +83,16 @@ func (s *scale) share(amount int64) uint64 {
 // key is a node's place among its siblings: dominant share by weight, behind who lacks his guarantee.
 func (m *Machine) key(n *node) uint64 {
 	var share uint64
-	for _, slot := range m.shared {
-		share = max(share, m.scales[slot].share(n.alloc[slot]))
+	for i := range m.scales {
+		s := &m.scales[i]
+		amount := uint64(max(n.alloc[s.slot&(resource.Slots-1)], 0))
+		a := amount << (s.left & 63)
+		if a>>(s.left&63) != amount {
+			share = max(share, s.shareOfMuch(amount))
+			continue
+		}
+		hi, _ := bits.Mul64(a, s.factor)
+		share = max(share, hi>>(s.right&63))
 	}
 	hi, lo := bits.Mul64(share, n.cost)
 	k := hi<<(64-costBits) | lo>>costBits
@@ -118,14 +118,13 @@ func guaranteeMet(n *node) bool {
 
 // rescale computes all keys anew after the cluster's total has changed.
 func (m *Machine) rescale() {
-	m.shared = m.shared[:0]
+	m.scales = m.scales[:0]
 	for slot, total := range m.total {
 		if slot == resource.Ports {
 			continue // names of doors, not a quantity that anybody runs short of by fairness
 		}
-		m.scales[slot] = newScale(total)
 		if total > 0 {
-			m.shared = append(m.shared, slot)
+			m.scales = append(m.scales, newScale(slot, total))
 		}
 	}
 	for i := range m.nodes {
@@ -206,12 +205,17 @@ func (m *Machine) freeNode(at int32) {
 
 // charge adds an amount (or takes it, with sign -1) along the path from a framework's node to the root.
 func (m *Machine) charge(at int32, v *resource.Vector, sign int64) {
+	cpu, memory, disk := sign*v[resource.CPU], sign*v[resource.Memory], sign*v[resource.Disk]
+	rare := !isCommon(v)
 	for at >= 0 {
 		n := &m.nodes[at]
-		if sign > 0 {
-			add(&n.alloc, v)
-		} else {
-			sub(&n.alloc, v)
+		n.alloc[resource.CPU] += cpu
+		n.alloc[resource.Memory] += memory
+		n.alloc[resource.Disk] += disk
+		if rare {
+			for i := common; i < len(v); i++ {
+				n.alloc[i] += sign * v[i]
+			}
 		}
 		if n.parent >= 0 {
 			m.nodes[n.parent].keys[n.pos] = m.key(n)

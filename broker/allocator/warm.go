@@ -82,11 +82,14 @@ func (m *Machine) warm(events []Event) {
 			sum += g.left + g.shape[resource.Memory] + int64(g.version) + g.nodeWait + int64(g.base[0]) + int64(len(g.hosts)+len(g.history))
 		}
 	}
-	for _, at := range m.found {
+	for i, at := range m.found {
 		if at < 0 {
 			continue
 		}
 		g := &m.groups[at]
+		if events[i].Kind == RequestSet {
+			sum += m.warmPlace(g.class, events[i].Request.Hosts)
+		}
 		if cap(g.hosts) > 0 {
 			sum += int64(g.hosts[:1][0].host)
 		}
@@ -95,4 +98,20 @@ func (m *Machine) warm(events []Event) {
 		}
 	}
 	m.warmth = sum
+}
+
+// warmPlace reads the agent where a request is likely to go.
+func (m *Machine) warmPlace(class uint8, hosts []HostCount) int64 {
+	for k := range min(len(hosts), 4) {
+		if h := hosts[k].Host; int(h) < len(m.hostAgent) {
+			if id := m.hostAgent[h]; id >= 0 && m.fits[id].shown>>(class&63)&1 != 0 {
+				return int64(m.agents[id].host) + m.agents[id].free[0]
+			}
+		}
+	}
+	if slot := m.fitting[class&63].nextAround(m.cursor[class&63]); slot >= 0 {
+		a := &m.agents[m.slotAgent[slot]]
+		return int64(a.host) + a.free[0]
+	}
+	return 0
 }
