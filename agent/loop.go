@@ -82,6 +82,7 @@ type owner struct {
 	change   checkpoint.Change
 	urgent   bool // the change must be durable before this turn's acts; else it may wait for another's commit
 	launches []*task
+	kills    []*task
 	sends    []*v1.TaskStatus
 	releases []*task
 
@@ -245,6 +246,11 @@ func (o *owner) settle() {
 			o.a.post(o.work, launched{t, c, failure})
 			return nil
 		})
+	}
+	kills := o.kills
+	o.kills = nil
+	for _, t := range kills {
+		o.end(t, t.grace)
 	}
 	sends := o.sends
 	o.sends = nil

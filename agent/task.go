@@ -162,9 +162,10 @@ func (o *owner) kill(t *task, grace time.Duration, reason v1.TaskReason, why str
 			t.record.Kill = "killed"
 		}
 		o.change.Tasks[t.key] = t.record
+		o.urgent = true
 	}
 	t.grace = grace
-	o.end(t, grace)
+	o.kills = append(o.kills, t) // once it is written down that it is one, so that an agent's death does not make it a failure
 }
 
 // end carries a kill to where the task is now.
