@@ -2,10 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"fairway/broker/api"
@@ -19,8 +28,9 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitbroker": waitBroker, "interrupt": interrupt},
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitbroker": waitBroker, "interrupt": interrupt, "metrics": metrics,
+			"awaitrunning": awaitRunning, "withid": withID},
 		Setup: func(e *testscript.Env) error {
 			// Short, for a Unix socket's path has a bound.
 			dir, err := os.MkdirTemp("", "fw")
@@ -31,7 +41,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("SOCKDIR", dir)
 			e.Setenv("FAIRWAY_BROKER_SOCKET", dir+"/b.sock")
 			e.Setenv("FAIRWAY_BROKER", "unix://"+dir+"/b.sock")
-			return nil
+			return freePorts(e, filepath.Join(e.WorkDir, "fairway.yaml"))
 		},
 	})
 }
@@ -44,7 +54,7 @@ func waitBroker(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		r, err := c.ListAgents(context.Background(), api.Caller{}, &v1.ListAgentsRequest{})
 		c.Close()
-		if err == nil && len(r.Agents) > 0 {
+		if err == nil && (len(r.Agents) > 0 || len(args) > 0) { // "waitbroker none": an agent is not needed yet
 			return
 		}
 		<-time.After(20 * time.Millisecond) // another process: it cannot push to us before its door is open
@@ -54,7 +64,92 @@ func waitBroker(ts *testscript.TestScript, neg bool, args []string) {
 
 // interrupt sends what Ctrl-C sends to a background command.
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
-	for _, c := range ts.BackgroundCmds() {
+	list := ts.BackgroundCmds()
+	if args[0] == "agent" { // started last; the broker goes after it
+		list = list[len(list)-1:]
+	}
+	for _, c := range list {
 		ts.Check(c.Process.Signal(os.Interrupt))
+	}
+}
+
+// awaitRunning waits until a map of the named job runs.
+func awaitRunning(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	c, err := client.Dial(client.Options{Address: ts.Getenv("FAIRWAY_BROKER")})
+	ts.Check(err)
+	defer c.Close()
+	enough := errors.New("enough")
+	if err := c.WatchJobs(ctx, api.Caller{}, true, func(j *v1.Job) error {
+		if j.Name == args[0] && j.TasksRunning >= 2 {
+			return enough
+		}
+		return nil
+	}); !errors.Is(err, enough) {
+		ts.Fatalf("job %s: %v", args[0], err)
+	}
+}
+
+// withID runs a command with the job id that a file holds as its last argument.
+func withID(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(args[1], append(args[2:], strings.TrimSpace(ts.ReadFile(args[0])))...)
+	if (err != nil) != neg {
+		ts.Fatalf("%v: %v", args[1:], err)
+	}
+}
+
+// freePorts puts three free ports into PORT1 to PORT3 and into the script's configuration, if it has one.
+func freePorts(e *testscript.Env, file string) error {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	out := strings.ReplaceAll(string(text), "WORK", e.WorkDir)
+	for i := 1; i <= 3; i++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		name, port := fmt.Sprintf("PORT%d", i), strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+		e.Setenv(name, port)
+		out = strings.ReplaceAll(out, name, port)
+	}
+	return os.WriteFile(file, []byte(out), 0o600)
+}
+
+// metrics reads an admin address: health, readiness, and metrics that keep Prometheus's naming rules and have all the
+// given prefixes.
+func metrics(ts *testscript.TestScript, neg bool, args []string) {
+	get := func(path string) string {
+		r, err := http.Get("http://" + args[0] + path)
+		ts.Check(err)
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		ts.Check(err)
+		if r.StatusCode != http.StatusOK {
+			ts.Fatalf("%s: %s %s", path, r.Status, b)
+		}
+		return string(b)
+	}
+	get("/healthz")
+	get("/readyz")
+	get("/debug/pprof/cmdline")
+	text := get("/metrics")
+	for _, prefix := range args[1:] {
+		if !strings.Contains(text, "\n"+prefix) {
+			ts.Fatalf("no metric begins with %s", prefix)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	ts.Check(err)
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "fairway_") {
+			ts.Fatalf("%s: %s", p.Metric, p.Text)
+		}
 	}
 }

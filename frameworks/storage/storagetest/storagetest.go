@@ -1,4 +1,3 @@
-// Package storagetest is the contract of storage.FS as tests: every implementation and fake passes it.
 package storagetest
 
 import (
