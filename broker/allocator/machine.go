@@ -70,8 +70,7 @@ type Machine struct {
 	starving   int64   // when to look again for a starving group
 	keepCursor uint32
 
-	found      []int32 // groups that warm found
-	warmth     int64   // what warm read, so that it is not optimised away
+	ahead      ahead
 	actions    []Action
 	rejections []Rejection
 }

@@ -2,94 +2,122 @@ package allocator
 
 import "fairway/broker/resource"
 
+const maxAhead = 256 // events: more would push the first out again
+
+// ahead is where the events of a batch will go.
+type ahead struct {
+	holds  [maxAhead]uint32 // slots of the holdings
+	agents [maxAhead]AgentID
+	fws    [maxAhead]uint32
+	groups [maxAhead]int32
+	asks   [maxAhead]uint16 // events with a request
+	read   int64            // the sum of what was read, so that it is not optimised away
+}
+
 // warm reads what a batch of events will need, stage by stage, so that the cache misses of different events overlap
 // instead of coming one after the other: with tens of thousands of agents it is memory that decides the speed. Each
-// stage only reads what the one before has brought near, and branches on nothing that is not. It changes nothing.
+// stage only reads what the one before has brought near, in short loops, so that the processor sees many reads at once.
+// It changes nothing.
 func (m *Machine) warm(events []Event) {
-	if len(events) < 4 {
+	if len(events) < 4 || len(m.agents) == 0 || m.holdings.n == 0 {
 		return
 	}
-	events = events[:min(len(events), 256)] // more would push the first out again
-	var sum int64
-	m.found = m.found[:0]
+	events = events[:min(len(events), maxAhead)]
+	w := &m.ahead
+	var touched, fws, asks, groups int // used of holds and agents, fws, asks, groups
 	for i := range events {
 		e := &events[i]
-		at := none
 		switch e.Kind {
 		case TaskEnd:
-			if int(e.Agent) < len(m.agents) && int(e.Framework) < len(m.fws) && m.holdings.n > 0 {
-				a := &m.agents[e.Agent]
-				sum += a.free[0] + int64(a.offers) + int64(m.fits[e.Agent].now) + int64(m.fws[e.Framework].node)
-				sum += int64(m.holdings.slots[m.holdings.home(holdKey(e.Agent, uint32(e.Framework)))].key)
+			if int(e.Agent) >= len(m.agents) || int(e.Framework) >= len(m.fws) {
+				continue
 			}
+			w.agents[touched] = e.Agent
+			w.holds[touched] = uint32(m.holdings.home(holdKey(e.Agent, uint32(e.Framework))))
+			w.fws[fws] = uint32(e.Framework)
+			touched++
+			fws++
 		case Accept:
-			if o := m.offerIDs.get(uint64(e.Offer)); o >= 0 {
-				p := &m.offers[o]
-				at = p.group.at
-				sum += m.agents[p.agent].free[0]
-				if m.holdings.n > 0 {
-					sum += int64(m.holdings.slots[m.holdings.home(holdKey(p.agent, uint32(p.fw)))].key)
-				}
+			o := m.offerIDs.get(uint64(e.Offer))
+			if o < 0 {
+				continue
+			}
+			p := &m.offers[o]
+			w.agents[touched] = p.agent
+			w.holds[touched] = uint32(m.holdings.home(holdKey(p.agent, uint32(p.fw))))
+			touched++
+			w.fws[fws] = uint32(p.fw)
+			fws++
+			if p.group.at >= 0 {
+				w.groups[groups] = p.group.at
+				groups++
 			}
 		case RequestSet:
 			if e.Request == nil || int(e.Framework) >= len(m.fws) {
-				break
+				continue
 			}
-			fw := &m.fws[e.Framework]
-			sum += int64(len(fw.queues)) + fw.waiting + fw.offered[0] + int64(fw.node)
-			for k := range min(len(e.Request.Hosts), 4) {
-				if h := e.Request.Hosts[k].Host; int(h) < len(m.hostAgent) {
-					sum += int64(m.hostAgent[h])
-				}
+			w.asks[asks] = uint16(i)
+			asks++
+			w.fws[fws] = uint32(e.Framework)
+			fws++
+		}
+	}
+	var sum int64
+	for _, at := range w.holds[:touched] {
+		sum += int64(m.holdings.slots[at].key)
+	}
+	for _, id := range w.agents[:touched] {
+		a := &m.agents[id]
+		sum += a.free[0] + int64(a.offers) + int64(m.fits[id].now)
+	}
+	for _, f := range w.fws[:fws] {
+		fw := &m.fws[f]
+		sum += int64(len(fw.queues)) + fw.waiting + fw.offered[0] + int64(fw.node)
+	}
+	for _, i := range w.asks[:asks] {
+		for _, h := range atMost4(events[i].Request.Hosts) {
+			if int(h.Host) < len(m.hostAgent) {
+				sum += int64(m.hostAgent[h.Host])
 			}
 		}
-		m.found = append(m.found, at)
 	}
-	for i := range events {
+	for _, i := range w.asks[:asks] {
 		e := &events[i]
-		switch e.Kind {
-		case TaskEnd:
-			if int(e.Agent) < len(m.agents) && int(e.Framework) < len(m.fws) {
-				if h := m.agents[e.Agent].host; int(h) < len(m.hostWants) {
-					sum += int64(len(m.hostWants[h]))
-				}
-				if node := m.fws[e.Framework].node; node >= 0 {
-					sum += m.nodes[node].alloc[0] + int64(m.nodes[node].parent)
-				}
-			}
-		case RequestSet:
-			if e.Request == nil || int(e.Framework) >= len(m.fws) {
-				break
-			}
-			fw := &m.fws[e.Framework]
-			m.found[i] = fw.groups.get(uint64(e.Request.Group))
-			if fw.node >= 0 {
-				sum += m.nodes[fw.node].alloc[0] + int64(m.nodes[fw.node].parent)
-			}
-			if len(fw.queues) > 0 {
-				sum += int64(fw.queues[0].class)
-			}
-			for k := range min(len(e.Request.Hosts), 4) {
-				if h := e.Request.Hosts[k].Host; int(h) < len(m.hostAgent) {
-					if id := m.hostAgent[h]; id >= 0 {
-						sum += int64(m.fits[id].shown) + int64(len(m.hostWants[h]))
-					}
-				}
-			}
+		fw := &m.fws[e.Framework]
+		if at := fw.groups.get(uint64(e.Request.Group)); at >= 0 {
+			w.groups[groups] = at
+			groups++
 		}
-		if at := m.found[i]; at >= 0 {
-			g := &m.groups[at]
-			sum += g.left + g.shape[resource.Memory] + int64(g.version) + g.nodeWait + int64(g.base[0]) + int64(len(g.hosts)+len(g.history))
+		if len(fw.queues) > 0 {
+			sum += int64(fw.queues[0].class)
 		}
 	}
-	for i, at := range m.found {
-		if at < 0 {
-			continue
-		}
+	for _, at := range w.groups[:groups] {
 		g := &m.groups[at]
-		if events[i].Kind == RequestSet {
-			sum += m.warmPlace(g.class, events[i].Request.Hosts)
+		sum += g.left + int64(g.version) + g.nodeWait + int64(g.base[0])
+		sum += g.shape[resource.Memory] + int64(len(g.hosts)+len(g.history))
+	}
+	for _, id := range w.agents[:touched] {
+		if h := m.agents[id].host; int(h) < len(m.hostWants) {
+			sum += int64(len(m.hostWants[h]))
 		}
+	}
+	for _, f := range w.fws[:fws] {
+		if node := m.fws[f].node; node >= 0 {
+			sum += m.nodes[node].alloc[0] + int64(m.nodes[node].parent)
+		}
+	}
+	for _, i := range w.asks[:asks] {
+		for _, h := range atMost4(events[i].Request.Hosts) {
+			if int(h.Host) < len(m.hostAgent) {
+				if id := m.hostAgent[h.Host]; id >= 0 {
+					sum += int64(m.fits[id].shown) + int64(len(m.hostWants[h.Host]))
+				}
+			}
+		}
+	}
+	for _, at := range w.groups[:groups] {
+		g := &m.groups[at]
 		if cap(g.hosts) > 0 {
 			sum += int64(g.hosts[:1][0].host)
 		}
@@ -97,14 +125,20 @@ func (m *Machine) warm(events []Event) {
 			sum += int64(g.history[:1][0].offer)
 		}
 	}
-	m.warmth = sum
+	// The groups of requests are the last ones.
+	for k := range min(asks, groups) {
+		sum += m.warmPlace(m.groups[w.groups[groups-1-k]].class, events[w.asks[asks-1-k]].Request.Hosts)
+	}
+	w.read = sum
 }
+
+func atMost4(hosts []HostCount) []HostCount { return hosts[:min(len(hosts), 4)] }
 
 // warmPlace reads the agent where a request is likely to go.
 func (m *Machine) warmPlace(class uint8, hosts []HostCount) int64 {
-	for k := range min(len(hosts), 4) {
-		if h := hosts[k].Host; int(h) < len(m.hostAgent) {
-			if id := m.hostAgent[h]; id >= 0 && m.fits[id].shown>>(class&63)&1 != 0 {
+	for _, h := range atMost4(hosts) {
+		if int(h.Host) < len(m.hostAgent) {
+			if id := m.hostAgent[h.Host]; id >= 0 && m.fits[id].shown>>(class&63)&1 != 0 {
 				return int64(m.agents[id].host) + m.agents[id].free[0]
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	"fairway/broker/allocator"
 	"fairway/broker/resource"
@@ -32,9 +33,9 @@ type load struct {
 	placed  int
 	local   int
 	wishes  int
-	asked   int64 // memory of the tasks that run or are asked for
-	full    int64 // what asked is kept at
-	spent   func(func())
+	asked   int64         // memory of the tasks that run or are asked for
+	full    int64         // what asked is kept at
+	spent   time.Duration // cpu time of this thread that Step and Ready took
 
 	// Of the framework that asks for groups.
 	version uint64
@@ -61,10 +62,10 @@ type task struct {
 }
 
 // newLoad makes a cluster of empty agents, the roles and the jobs.
-func newLoad(agents int, spent func(func())) *load {
+func newLoad(agents int) *load {
 	l := &load{
 		m:   allocator.New(allocator.Config{NodeWait: 3e9, RackWait: 1e9, OfferTimeout: 300e9}),
-		rng: rand.New(rand.NewPCG(1, uint64(agents))), agents: agents, spent: spent,
+		rng: rand.New(rand.NewPCG(1, uint64(agents))), agents: agents,
 		asks: make([]allocator.Request, batchSize),
 	}
 	for i := range l.asks {
@@ -111,13 +112,13 @@ func newLoad(agents int, spent func(func())) *load {
 
 // do steps the machine and takes its offers.
 func (l *load) do(events []allocator.Event) {
-	var b allocator.Batch
-	l.spent(func() {
-		if r := l.m.Step(l.now, events); len(r) > 0 {
-			panic(fmt.Sprintf("event %d: %v", r[0].Index, r[0].Err))
-		}
-		b = l.m.Ready()
-	})
+	start := threadCPU()
+	refused := l.m.Step(l.now, events)
+	b := l.m.Ready()
+	l.spent += threadCPU() - start
+	if len(refused) > 0 {
+		panic(fmt.Sprintf("event %d: %v", refused[0].Index, refused[0].Err))
+	}
 	for i := range b.Actions {
 		a := &b.Actions[i]
 		if a.Kind != allocator.MakeOffer {
@@ -219,8 +220,24 @@ func (l *load) fill() {
 	l.step = duration * batchSize / 3 / int64(len(l.running))
 }
 
+// saturate asks for more than there is: a standing backlog of about three tasks for each agent.
+func (l *load) saturate() {
+	var sum int64
+	for _, s := range l.shapes {
+		sum += s[resource.Memory]
+	}
+	l.full = int64(l.agents) * (128<<30 + 3*sum/shapeCount)
+	for l.asked < l.full {
+		l.answer()
+		for len(l.batch) < batchSize && l.asked < l.full {
+			l.request()
+		}
+		l.flush()
+	}
+}
+
 // churn makes n placements at the level of fill: each has its request, acceptance and end of another task. What runs and
-// what is asked for together stay at 95 %.
+// what is asked for together stay at what fill or saturate made them.
 func (l *load) churn(n int) {
 	for goal := l.placed + n; l.placed < goal; l.flush() {
 		l.answer()
