@@ -34,8 +34,8 @@ type results struct {
 
 func main() {
 	out := flag.String("o", "build/results/bench-allocator.json", "where to write the results")
-	rounds := flag.Int("rounds", 11, "measurements of each size, in turn; the median counts")
-	n := flag.Int("n", 150_000, "placements in each measurement")
+	rounds := flag.Int("rounds", 25, "measurements of each size, in turn; the median counts")
+	n := flag.Int("n", 60_000, "placements in each measurement")
 	profile := flag.String("cpuprofile", "", "write a profile of the measurements")
 	flag.Parse()
 	if err := run(*out, *rounds, *n, *profile); err != nil {
