@@ -28,12 +28,17 @@ type peak struct {
 	max   int64
 }
 
-// sampleEvery is coarse: reading a JVM's smaps takes milliseconds of its time.
-const sampleEvery = 250 * time.Millisecond
+// Reading the maps of many processes takes milliseconds of the machine's time, so a long job is sampled less often: every
+// sampleFirst at the start, then after each sampleShare of the time that the job has taken.
+const (
+	sampleFirst = 250 * time.Millisecond
+	sampleShare = 20
+)
 
 // watch samples until ctx ends.
 func (p *peak) watch(ctx context.Context) {
-	t := time.NewTicker(sampleEvery)
+	start := time.Now()
+	t := time.NewTimer(sampleFirst)
 	defer t.Stop()
 	for {
 		select {
@@ -41,6 +46,7 @@ func (p *peak) watch(ctx context.Context) {
 			return
 		case <-t.C:
 			p.sample()
+			t.Reset(max(sampleFirst, time.Since(start)/sampleShare))
 		}
 	}
 }
