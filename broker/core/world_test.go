@@ -33,6 +33,7 @@ type world struct {
 	t       tb
 	journal *memJournal
 	config  Config
+	clock   Clock // zero: the bubble's
 	broker  *Broker
 	stop    context.CancelFunc
 	ended   chan error
@@ -51,7 +52,7 @@ func newWorld(t tb, config Config) *world {
 
 func (w *world) start() {
 	w.t.Helper()
-	b, err := New(Options{Journal: w.journal, Config: w.config, Version: "test"})
+	b, err := New(Options{Journal: w.journal, Config: w.config, Clock: w.clock, Version: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
