@@ -274,10 +274,10 @@ func (a *app) explainCommand() *cobra.Command {
 					fmt.Fprintf(w, "\nrequest %d: %d of (%s) wait, for %s\n", g.Group, g.Outstanding, amount(g.Shape), span(time.Duration(g.WaitingNanos)))
 					var rows [][]string
 					for _, r := range g.Refusals {
-						rows = append(rows, []string{"  " + r.Reason, fmt.Sprintf("%d of %d agents", r.Agents, g.Agents), strconv.FormatUint(r.Count, 10)})
+						rows = append(rows, []string{r.Reason, fmt.Sprintf("%d of %d agents", r.Agents, g.Agents), strconv.FormatUint(r.Count, 10)})
 					}
 					if len(rows) > 0 {
-						if err := table(w, "  REASON NOW REFUSED", rows); err != nil {
+						if err := table(w, "REASON NOW REFUSED", rows); err != nil {
 							return err
 						}
 					}

@@ -30,7 +30,14 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitbroker": waitBroker, "interrupt": interrupt, "metrics": metrics,
-			"awaitrunning": awaitRunning, "withid": withID},
+			"awaitrunning": awaitRunning, "withid": withID,
+			"awaitlog": awaitLog},
+		Condition: func(c string) (bool, error) {
+			if c == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", c)
+		},
 		Setup: func(e *testscript.Env) error {
 			// Short, for a Unix socket's path has a bound.
 			dir, err := os.MkdirTemp("", "fw")
@@ -38,6 +45,9 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Defer(func() { os.RemoveAll(dir) })
+			if err := os.Chmod(dir, 0o755); err != nil { // other accounts pass through it
+				return err
+			}
 			e.Setenv("SOCKDIR", dir)
 			e.Setenv("FAIRWAY_BROKER_SOCKET", dir+"/b.sock")
 			e.Setenv("FAIRWAY_BROKER", "unix://"+dir+"/b.sock")
@@ -152,4 +162,15 @@ func metrics(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s: %s", p.Metric, p.Text)
 		}
 	}
+}
+
+// awaitLog asks for a job's logs until they hold a text: a program's first line comes after it is said to run.
+func awaitLog(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+		withID(ts, false, []string{args[0], "fairway", "logs"})
+		if strings.Contains(ts.ReadFile("stdout"), args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("the logs do not hold %q", args[1])
 }

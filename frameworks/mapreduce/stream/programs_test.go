@@ -273,7 +273,7 @@ func TestProgramsThatDoNotReadTheirInput(t *testing.T) {
 
 func TestSilentProgramIsCutOffWithItsStderr(t *testing.T) {
 	for _, command := range []string{
-		"echo hanging here >&2; exec sleep 1000",            // never reads
+		"echo hanging here >&2; exec sleep 1000",          // never reads
 		"cat >/dev/null; echo hanging here >&2; sleep 30", // never ends, and its child holds the pipes (and outlives the test a little)
 	} {
 		b, in := setUp(t, strings.Repeat("line\n", 100_000))
