@@ -1,12 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -14,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"fairway/integration/report"
 )
 
 // The bars.
@@ -152,7 +152,7 @@ func run(out string, rounds, n int, profile string) error {
 	fmt.Printf("groups of %d tasks over %d hosts: %.0f a second (%.0f tasks a second, %.0f%% node-local)\n",
 		groupTasks, groupHosts, r.Groups, r.GroupTasks, 100*float64(local)/float64(tasks))
 
-	if err := write(out, &r); err != nil {
+	if err := report.Write(out, &r); err != nil {
 		return err
 	}
 	if got := r.Placements["10000"]; got < minPlacements {
@@ -174,17 +174,6 @@ func show(name string, rounds []measurement) float64 {
 	fmt.Printf("%-18s %13.0f %12.0f %8.0f %8.0f %14.0f %10.0f%% %10.5f\n",
 		name, 1e9/ns, ns, slices.Min(nanos), slices.Max(nanos), median(process), 100*last.local, last.allocs)
 	return ns
-}
-
-func write(path string, r *results) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
 func median(v []float64) float64 {

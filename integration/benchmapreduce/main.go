@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,6 +20,7 @@ import (
 	"fairway/frameworks/storage"
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
+	"fairway/integration/report"
 )
 
 // measured is one job's result: medians of wall seconds, peaks of memory.
@@ -148,7 +148,7 @@ func run(ctx context.Context, binary, cache, out string, rounds int, only string
 	if noHadoop || only != "" {
 		return nil
 	}
-	if err := write(out, results); err != nil {
+	if err := report.Write(out, results); err != nil {
 		return err
 	}
 	return judge(results)
@@ -240,15 +240,4 @@ func judge(results map[string]*measured) error {
 		return errors.New(strings.Join(bad, "; "))
 	}
 	return nil
-}
-
-func write(path string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
 }

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -28,6 +27,7 @@ import (
 	"fairway/frameworks/storage/local"
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
+	"fairway/integration/report"
 	"fairway/integration/text"
 )
 
@@ -115,7 +115,7 @@ func run(ctx context.Context, binary, cache, out string) error {
 		return fmt.Errorf("%w\n%s", err, c.Logs())
 	}
 	r.Seconds = math.Round(10*time.Since(fetched).Seconds()) / 10
-	if err := write(out, r); err != nil {
+	if err := report.Write(out, r); err != nil {
 		return err
 	}
 	return judge(r, step)
@@ -272,17 +272,6 @@ func judge(r result, step func(string, ...any)) error {
 	}
 	step("done in %.1f s: verified, %.0f %% node-local (%.0f %% without preferences), shares %.2f : 1", r.Seconds, 100*r.NodeLocal, 100*r.NodeLocalControl, r.ShareRatio)
 	return nil
-}
-
-func write(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(b, '\n'), 0o644)
 }
 
 // withoutJava shows what needs no HDFS: a cluster of one command and local files.

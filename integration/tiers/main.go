@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"fairway/integration/report"
 )
 
 // tier is one command of make test.
@@ -93,13 +94,5 @@ func writeTimes(set string, times map[string]float64) error {
 	if set != "test" {
 		name = "test-times-" + set + ".json"
 	}
-	b, err := json.MarshalIndent(times, "", "  ")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join("build", "results", name)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(b, '\n'), 0o644)
+	return report.Write(filepath.Join("build", "results", name), times)
 }
