@@ -498,8 +498,10 @@ type TaskStatus struct {
 	WallUnixNanos    int64                  `protobuf:"varint,13,opt,name=wall_unix_nanos,json=wallUnixNanos,proto3" json:"wall_unix_nanos,omitempty"`
 	// Where the agent's data server (logs, map output) listens: host:port.
 	AgentDataAddress string `protobuf:"bytes,14,opt,name=agent_data_address,json=agentDataAddress,proto3" json:"agent_data_address,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// What the agent's service that started the task adds for its framework; opaque, at most 16 KiB.
+	Data          []byte `protobuf:"bytes,15,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TaskStatus) Reset() {
@@ -628,6 +630,13 @@ func (x *TaskStatus) GetAgentDataAddress() string {
 		return x.AgentDataAddress
 	}
 	return ""
+}
+
+func (x *TaskStatus) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
 }
 
 type URI struct {
@@ -2694,6 +2703,7 @@ type AcceptOffer struct {
 	Offer         uint64                 `protobuf:"varint,1,opt,name=offer,proto3" json:"offer,omitempty"`
 	Tasks         []*TaskSpec            `protobuf:"bytes,2,rep,name=tasks,proto3" json:"tasks,omitempty"`                                 // task.framework may be empty; sequence must be new
 	FilterNanos   int64                  `protobuf:"varint,3,opt,name=filter_nanos,json=filterNanos,proto3" json:"filter_nanos,omitempty"` // for the rest
+	Confirm       bool                   `protobuf:"varint,4,opt,name=confirm,proto3" json:"confirm,omitempty"`                            // answer with Accepted once the launch is durable
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2747,6 +2757,13 @@ func (x *AcceptOffer) GetFilterNanos() int64 {
 		return x.FilterNanos
 	}
 	return 0
+}
+
+func (x *AcceptOffer) GetConfirm() bool {
+	if x != nil {
+		return x.Confirm
+	}
+	return false
 }
 
 type DeclineOffers struct {
@@ -3314,6 +3331,7 @@ type FrameworkEvent struct {
 	//	*FrameworkEvent_KillJob
 	//	*FrameworkEvent_StateSaved
 	//	*FrameworkEvent_RequestsChanged
+	//	*FrameworkEvent_Accepted
 	Event         isFrameworkEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3437,6 +3455,15 @@ func (x *FrameworkEvent) GetRequestsChanged() *RequestsChanged {
 	return nil
 }
 
+func (x *FrameworkEvent) GetAccepted() *Accepted {
+	if x != nil {
+		if x, ok := x.Event.(*FrameworkEvent_Accepted); ok {
+			return x.Accepted
+		}
+	}
+	return nil
+}
+
 type isFrameworkEvent_Event interface {
 	isFrameworkEvent_Event()
 }
@@ -3477,6 +3504,10 @@ type FrameworkEvent_RequestsChanged struct {
 	RequestsChanged *RequestsChanged `protobuf:"bytes,9,opt,name=requests_changed,json=requestsChanged,proto3,oneof"`
 }
 
+type FrameworkEvent_Accepted struct {
+	Accepted *Accepted `protobuf:"bytes,10,opt,name=accepted,proto3,oneof"`
+}
+
 func (*FrameworkEvent_Registered) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_Offers) isFrameworkEvent_Event() {}
@@ -3494,6 +3525,8 @@ func (*FrameworkEvent_KillJob) isFrameworkEvent_Event() {}
 func (*FrameworkEvent_StateSaved) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_RequestsChanged) isFrameworkEvent_Event() {}
+
+func (*FrameworkEvent_Accepted) isFrameworkEvent_Event() {}
 
 type FrameworkRegistered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3948,6 +3981,51 @@ func (x *StateSaved) GetVersion() uint64 {
 	return 0
 }
 
+// The tasks of an accept that asked for it are durably launched.
+type Accepted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offer         uint64                 `protobuf:"varint,1,opt,name=offer,proto3" json:"offer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Accepted) Reset() {
+	*x = Accepted{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Accepted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Accepted) ProtoMessage() {}
+
+func (x *Accepted) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
+func (*Accepted) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *Accepted) GetOffer() uint64 {
+	if x != nil {
+		return x.Offer
+	}
+	return 0
+}
+
 type RequestsChanged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -3959,7 +4037,7 @@ type RequestsChanged struct {
 
 func (x *RequestsChanged) Reset() {
 	*x = RequestsChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3971,7 +4049,7 @@ func (x *RequestsChanged) String() string {
 func (*RequestsChanged) ProtoMessage() {}
 
 func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3984,7 +4062,7 @@ func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestsChanged.ProtoReflect.Descriptor instead.
 func (*RequestsChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RequestsChanged) GetGroup() uint64 {
@@ -4016,7 +4094,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4028,7 +4106,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4041,7 +4119,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
 }
 
 type Cluster struct {
@@ -4066,7 +4144,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4078,7 +4156,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4091,7 +4169,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Cluster) GetVersion() string {
@@ -4211,7 +4289,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4223,7 +4301,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4236,7 +4314,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Role) GetPath() string {
@@ -4324,7 +4402,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4336,7 +4414,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4349,7 +4427,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
 }
 
 type ListRolesResponse struct {
@@ -4361,7 +4439,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4373,7 +4451,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4386,7 +4464,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListRolesResponse) GetRoles() []*Role {
@@ -4406,7 +4484,7 @@ type SetRoleRequest struct {
 
 func (x *SetRoleRequest) Reset() {
 	*x = SetRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4418,7 +4496,7 @@ func (x *SetRoleRequest) String() string {
 func (*SetRoleRequest) ProtoMessage() {}
 
 func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4431,7 +4509,7 @@ func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SetRoleRequest) GetRole() *Role {
@@ -4457,7 +4535,7 @@ type RemoveRoleRequest struct {
 
 func (x *RemoveRoleRequest) Reset() {
 	*x = RemoveRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4469,7 +4547,7 @@ func (x *RemoveRoleRequest) String() string {
 func (*RemoveRoleRequest) ProtoMessage() {}
 
 func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4482,7 +4560,7 @@ func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveRoleRequest) GetPath() string {
@@ -4500,7 +4578,7 @@ type RemoveRoleResponse struct {
 
 func (x *RemoveRoleResponse) Reset() {
 	*x = RemoveRoleResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4512,7 +4590,7 @@ func (x *RemoveRoleResponse) String() string {
 func (*RemoveRoleResponse) ProtoMessage() {}
 
 func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4525,7 +4603,7 @@ func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRoleResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
 }
 
 type Agent struct {
@@ -4545,7 +4623,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +4635,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +4648,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Agent) GetId() string {
@@ -4646,7 +4724,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4658,7 +4736,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4671,7 +4749,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -4698,7 +4776,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4710,7 +4788,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4723,7 +4801,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -4756,7 +4834,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4768,7 +4846,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4781,7 +4859,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -4871,7 +4949,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4883,7 +4961,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4896,7 +4974,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Job) GetId() string {
@@ -5073,7 +5151,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5085,7 +5163,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5098,7 +5176,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5146,7 +5224,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5158,7 +5236,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5171,7 +5249,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5197,7 +5275,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5209,7 +5287,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5222,7 +5300,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5242,7 +5320,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5254,7 +5332,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5267,7 +5345,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5293,7 +5371,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5305,7 +5383,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5318,7 +5396,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -5342,7 +5420,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5354,7 +5432,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5367,7 +5445,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -5427,7 +5505,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5439,7 +5517,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5452,7 +5530,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -5515,7 +5593,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5527,7 +5605,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5540,7 +5618,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Refusal) GetReason() string {
@@ -5576,7 +5654,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5588,7 +5666,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5601,7 +5679,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -5642,7 +5720,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5654,7 +5732,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5667,7 +5745,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -5705,7 +5783,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5717,7 +5795,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5730,7 +5808,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -5826,7 +5904,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5838,7 +5916,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5851,7 +5929,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -5870,7 +5948,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5882,7 +5960,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5895,7 +5973,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -5915,7 +5993,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5927,7 +6005,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5940,7 +6018,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -5969,7 +6047,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5981,7 +6059,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5994,7 +6072,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -6050,7 +6128,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x04last\x18\x02 \x01(\rR\x04last\"B\n" +
 	"\x06TaskID\x12\x1c\n" +
 	"\tframework\x18\x01 \x01(\tR\tframework\x12\x1a\n" +
-	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\x8c\x04\n" +
+	"\bsequence\x18\x02 \x01(\x04R\bsequence\"\xa0\x04\n" +
 	"\n" +
 	"TaskStatus\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fairway.v1.TaskIDR\x04task\x12+\n" +
@@ -6068,7 +6146,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x11memory_peak_bytes\x18\v \x01(\x03R\x0fmemoryPeakBytes\x12$\n" +
 	"\x0ecpu_time_nanos\x18\f \x01(\x03R\fcpuTimeNanos\x12&\n" +
 	"\x0fwall_unix_nanos\x18\r \x01(\x03R\rwallUnixNanos\x12,\n" +
-	"\x12agent_data_address\x18\x0e \x01(\tR\x10agentDataAddress\"\xba\x01\n" +
+	"\x12agent_data_address\x18\x0e \x01(\tR\x10agentDataAddress\x12\x12\n" +
+	"\x04data\x18\x0f \x01(\fR\x04data\"\xba\x01\n" +
 	"\x03URI\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\tR\x05value\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x18\n" +
@@ -6253,11 +6332,12 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\rtimeout_nanos\x18\r \x01(\x03R\ftimeoutNanos\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"r\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8c\x01\n" +
 	"\vAcceptOffer\x12\x14\n" +
 	"\x05offer\x18\x01 \x01(\x04R\x05offer\x12*\n" +
 	"\x05tasks\x18\x02 \x03(\v2\x14.fairway.v1.TaskSpecR\x05tasks\x12!\n" +
-	"\ffilter_nanos\x18\x03 \x01(\x03R\vfilterNanos\"J\n" +
+	"\ffilter_nanos\x18\x03 \x01(\x03R\vfilterNanos\x12\x18\n" +
+	"\aconfirm\x18\x04 \x01(\bR\aconfirm\"J\n" +
 	"\rDeclineOffers\x12\x16\n" +
 	"\x06offers\x18\x01 \x03(\x04R\x06offers\x12!\n" +
 	"\ffilter_nanos\x18\x02 \x01(\x03R\vfilterNanos\"\n" +
@@ -6293,7 +6373,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fR\x06result\";\n" +
 	"\tSaveState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"\x92\x04\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"\xc6\x04\n" +
 	"\x0eFrameworkEvent\x12A\n" +
 	"\n" +
 	"registered\x18\x01 \x01(\v2\x1f.fairway.v1.FrameworkRegisteredH\x00R\n" +
@@ -6307,7 +6387,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\bkill_job\x18\a \x01(\v2\x13.fairway.v1.KillJobH\x00R\akillJob\x129\n" +
 	"\vstate_saved\x18\b \x01(\v2\x16.fairway.v1.StateSavedH\x00R\n" +
 	"stateSaved\x12H\n" +
-	"\x10requests_changed\x18\t \x01(\v2\x1b.fairway.v1.RequestsChangedH\x00R\x0frequestsChangedB\a\n" +
+	"\x10requests_changed\x18\t \x01(\v2\x1b.fairway.v1.RequestsChangedH\x00R\x0frequestsChanged\x122\n" +
+	"\baccepted\x18\n" +
+	" \x01(\v2\x14.fairway.v1.AcceptedH\x00R\bacceptedB\a\n" +
 	"\x05event\"\x92\x02\n" +
 	"\x13FrameworkRegistered\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x15\n" +
@@ -6343,7 +6425,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"&\n" +
 	"\n" +
 	"StateSaved\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x04R\aversion\"c\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\" \n" +
+	"\bAccepted\x12\x14\n" +
+	"\x05offer\x18\x01 \x01(\x04R\x05offer\"c\n" +
 	"\x0fRequestsChanged\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12 \n" +
@@ -6601,7 +6685,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -6652,56 +6736,57 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*Refused)(nil),             // 46: fairway.v1.Refused
 	(*KillJob)(nil),             // 47: fairway.v1.KillJob
 	(*StateSaved)(nil),          // 48: fairway.v1.StateSaved
-	(*RequestsChanged)(nil),     // 49: fairway.v1.RequestsChanged
-	(*GetClusterRequest)(nil),   // 50: fairway.v1.GetClusterRequest
-	(*Cluster)(nil),             // 51: fairway.v1.Cluster
-	(*Role)(nil),                // 52: fairway.v1.Role
-	(*ListRolesRequest)(nil),    // 53: fairway.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),   // 54: fairway.v1.ListRolesResponse
-	(*SetRoleRequest)(nil),      // 55: fairway.v1.SetRoleRequest
-	(*RemoveRoleRequest)(nil),   // 56: fairway.v1.RemoveRoleRequest
-	(*RemoveRoleResponse)(nil),  // 57: fairway.v1.RemoveRoleResponse
-	(*Agent)(nil),               // 58: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 59: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 60: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 61: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 62: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 63: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 64: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 65: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 66: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 67: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 68: fairway.v1.Explanation
-	(*GroupExplanation)(nil),    // 69: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 70: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 71: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 72: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 73: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 74: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 75: fairway.v1.History
-	(*ShareSample)(nil),         // 76: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 77: fairway.v1.RoleShare
-	nil,                         // 78: fairway.v1.Resources.NamedEntry
-	nil,                         // 79: fairway.v1.Command.EnvEntry
-	nil,                         // 80: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 81: fairway.v1.Offer.AttributesEntry
-	nil,                         // 82: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 83: fairway.v1.Job.LabelsEntry
+	(*Accepted)(nil),            // 49: fairway.v1.Accepted
+	(*RequestsChanged)(nil),     // 50: fairway.v1.RequestsChanged
+	(*GetClusterRequest)(nil),   // 51: fairway.v1.GetClusterRequest
+	(*Cluster)(nil),             // 52: fairway.v1.Cluster
+	(*Role)(nil),                // 53: fairway.v1.Role
+	(*ListRolesRequest)(nil),    // 54: fairway.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),   // 55: fairway.v1.ListRolesResponse
+	(*SetRoleRequest)(nil),      // 56: fairway.v1.SetRoleRequest
+	(*RemoveRoleRequest)(nil),   // 57: fairway.v1.RemoveRoleRequest
+	(*RemoveRoleResponse)(nil),  // 58: fairway.v1.RemoveRoleResponse
+	(*Agent)(nil),               // 59: fairway.v1.Agent
+	(*ListAgentsRequest)(nil),   // 60: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 61: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 62: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 63: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 64: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 65: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 66: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 67: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 68: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 69: fairway.v1.Explanation
+	(*GroupExplanation)(nil),    // 70: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 71: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 72: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 73: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 74: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 75: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 76: fairway.v1.History
+	(*ShareSample)(nil),         // 77: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 78: fairway.v1.RoleShare
+	nil,                         // 79: fairway.v1.Resources.NamedEntry
+	nil,                         // 80: fairway.v1.Command.EnvEntry
+	nil,                         // 81: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 82: fairway.v1.Offer.AttributesEntry
+	nil,                         // 83: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 84: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	78,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	79,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	79,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	80,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
 	4,   // 9: fairway.v1.TaskSpec.resources:type_name -> fairway.v1.Resources
 	10,  // 10: fairway.v1.TaskSpec.command:type_name -> fairway.v1.Command
 	4,   // 11: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	80,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	81,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	12,  // 13: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	14,  // 14: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 15: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -6739,7 +6824,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	28,  // 47: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
 	4,   // 48: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
 	2,   // 49: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	81,  // 50: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	82,  // 50: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
 	11,  // 51: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
 	6,   // 52: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
 	3,   // 53: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
@@ -6755,82 +6840,83 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	46,  // 63: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
 	47,  // 64: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
 	48,  // 65: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	49,  // 66: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	7,   // 67: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	29,  // 68: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 69: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 70: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 71: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 72: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 73: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 74: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 75: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 76: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	52,  // 77: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	52,  // 78: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	12,  // 79: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 80: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 81: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	16,  // 82: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	58,  // 83: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 84: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	82,  // 85: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 86: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	37,  // 87: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	38,  // 88: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 89: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	83,  // 90: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 91: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 92: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	62,  // 93: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	69,  // 94: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	4,   // 95: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	70,  // 96: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	73,  // 97: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 98: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 99: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 100: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 101: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 102: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	76,  // 103: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	77,  // 104: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	15,  // 105: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	23,  // 106: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	50,  // 107: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	53,  // 108: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	55,  // 109: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	56,  // 110: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	59,  // 111: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	61,  // 112: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	63,  // 113: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	65,  // 114: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	66,  // 115: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	65,  // 116: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	67,  // 117: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	65,  // 118: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	71,  // 119: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	74,  // 120: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	17,  // 121: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	41,  // 122: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	51,  // 123: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	54,  // 124: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	52,  // 125: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	57,  // 126: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	60,  // 127: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	62,  // 128: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	64,  // 129: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	62,  // 130: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	62,  // 131: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	62,  // 132: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	62,  // 133: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	68,  // 134: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	72,  // 135: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	75,  // 136: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	121, // [121:137] is the sub-list for method output_type
-	105, // [105:121] is the sub-list for method input_type
-	105, // [105:105] is the sub-list for extension type_name
-	105, // [105:105] is the sub-list for extension extendee
-	0,   // [0:105] is the sub-list for field type_name
+	50,  // 66: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	49,  // 67: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	7,   // 68: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	29,  // 69: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 70: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 71: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 72: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 73: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 74: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 75: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 76: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 77: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	53,  // 78: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	53,  // 79: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	12,  // 80: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 81: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 82: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	16,  // 83: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	59,  // 84: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 85: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	83,  // 86: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 87: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	37,  // 88: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	38,  // 89: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 90: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	84,  // 91: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 92: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 93: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	63,  // 94: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	70,  // 95: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	4,   // 96: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	71,  // 97: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	74,  // 98: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 99: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 100: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 101: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 102: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 103: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	77,  // 104: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	78,  // 105: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	15,  // 106: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	23,  // 107: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	51,  // 108: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	54,  // 109: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	56,  // 110: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	57,  // 111: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	60,  // 112: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	62,  // 113: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	64,  // 114: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	66,  // 115: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	67,  // 116: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	66,  // 117: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	68,  // 118: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	66,  // 119: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	72,  // 120: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	75,  // 121: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	17,  // 122: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	41,  // 123: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	52,  // 124: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	55,  // 125: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	53,  // 126: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	58,  // 127: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	61,  // 128: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	63,  // 129: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	65,  // 130: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	63,  // 131: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	63,  // 132: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	63,  // 133: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	63,  // 134: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	69,  // 135: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	73,  // 136: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	76,  // 137: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	122, // [122:138] is the sub-list for method output_type
+	106, // [106:122] is the sub-list for method input_type
+	106, // [106:106] is the sub-list for extension type_name
+	106, // [106:106] is the sub-list for extension extendee
+	0,   // [0:106] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -6877,6 +6963,7 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkEvent_KillJob)(nil),
 		(*FrameworkEvent_StateSaved)(nil),
 		(*FrameworkEvent_RequestsChanged)(nil),
+		(*FrameworkEvent_Accepted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6884,7 +6971,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   80,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

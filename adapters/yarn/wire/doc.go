@@ -1,0 +1,2 @@
+// Package wire holds YARN's messages, as generated code.
+package wire
