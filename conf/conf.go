@@ -22,6 +22,7 @@ type Config struct {
 	Client    Client    `yaml:"client"`
 	HDFS      HDFS      `yaml:"hdfs"`
 	MapReduce MapReduce `yaml:"mapreduce"`
+	YARN      YARN      `yaml:"yarn"`
 	Log       Log       `yaml:"log"`
 }
 
@@ -132,6 +133,7 @@ func Default() *Config {
 		},
 		Client: Client{Broker: "unix://" + filepath.Join(run, "broker.sock"), TokenFile: ""},
 		HDFS:   HDFS{ConfDir: os.Getenv("HADOOP_CONF_DIR"), Timeout: Duration(30 * time.Second)},
+		YARN:   defaultYARN(),
 		Log:    Log{Level: "info", Format: "json"},
 	}
 }

@@ -126,3 +126,25 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestYARNListensBeyondLoopbackOnlyWhenAskedTo(t *testing.T) {
+	for text, want := range map[string]string{
+		"yarn: {enabled: true, host: 10.0.0.1}":                              "set broker.insecure",
+		"yarn: {enabled: true, host: rm.example.com}":                        "set broker.insecure",
+		"yarn: {host: \"[::1]\"}":                                            "neither a host name nor an IPv4",
+		"yarn: {web_port: 70000}":                                            "yarn.web_port",
+		"yarn: {enabled: true, host: 127.0.1.9}":                             "",
+		"broker: {insecure: true}\nyarn: {enabled: true, host: rm.example}":  "",
+		"yarn: {enabled: true, node_expirey: 10s}":                           `did you mean "yarn.node_expiry"`,
+		"yarn: {enabled: true, env: {JAVA_HOME: /x}, logs: {aggregate: no}}": "",
+	} {
+		file := filepath.Join(t.TempDir(), "fairway.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(file, nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}

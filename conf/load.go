@@ -309,6 +309,9 @@ func (c *Config) validate() error {
 	if c.Agent.SandboxFree < 0 || c.Agent.SandboxFree >= 1 {
 		return fmt.Errorf("agent.sandbox_free: %v is not between 0 and 1", c.Agent.SandboxFree)
 	}
+	if err := c.YARN.validate(b.Insecure); err != nil {
+		return err
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		return fmt.Errorf("log.level: %q is none of debug, info, warn, error", c.Log.Level)
 	}

@@ -1,0 +1,69 @@
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// YARN configures the face that unmodified Hadoop and Spark clients see. Broker and agents read the same section.
+type YARN struct {
+	Enabled       bool              `yaml:"enabled"`
+	Host          string            `yaml:"host"` // of the broker: the name or IPv4 address that clients and nodes reach it by
+	ClientPort    int               `yaml:"client_port"`
+	SchedulerPort int               `yaml:"scheduler_port"`
+	AdminPort     int               `yaml:"admin_port"`
+	WebPort       int               `yaml:"web_port"`
+	NodeExpiry    Duration          `yaml:"node_expiry"`    // cut off for so long, an agent's containers are given up
+	MasterExpiry  Duration          `yaml:"master_expiry"`  // an ApplicationMaster silent for so long has failed
+	MaxAttempts   int               `yaml:"max_attempts"`   // of an application, at most
+	MinimumMemory Bytes             `yaml:"minimum_memory"` // a container's memory is a multiple of it
+	NodePort      int               `yaml:"node_port"`      // of agents: container management
+	NodeWebPort   int               `yaml:"node_web_port"`  // of agents: logs
+	ShufflePort   int               `yaml:"shuffle_port"`   // of agents: MapReduce's map output
+	Account       string            `yaml:"account"`        // runs containers of users without an account of their own
+	Env           map[string]string `yaml:"env"`            // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
+	HardCPU       bool              `yaml:"hard_cpu"`       // containers get no more than their vcores
+	Logs          YARNLogs          `yaml:"logs"`
+}
+
+// YARNLogs configures the aggregation of containers' logs after an application's end.
+type YARNLogs struct {
+	Aggregate bool   `yaml:"aggregate"`
+	Dir       string `yaml:"dir"`    // yarn.nodemanager.remote-app-log-dir
+	Suffix    string `yaml:"suffix"` // yarn.nodemanager.remote-app-log-dir-suffix
+}
+
+func defaultYARN() YARN {
+	return YARN{
+		Host: "127.0.0.1", ClientPort: 8032, SchedulerPort: 8030, AdminPort: 8033, WebPort: 8088,
+		NodeExpiry: Duration(time.Minute), MasterExpiry: Duration(15 * time.Minute), MaxAttempts: 2, MinimumMemory: 1 << 30,
+		Env: map[string]string{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, Account: "nobody",
+		Logs: YARNLogs{Aggregate: true, Dir: "/tmp/logs", Suffix: "logs"},
+	}
+}
+
+func (y *YARN) validate(insecure bool) error {
+	for key, p := range map[string]int{"client_port": y.ClientPort, "scheduler_port": y.SchedulerPort, "admin_port": y.AdminPort, "web_port": y.WebPort,
+		"node_port": y.NodePort, "node_web_port": y.NodeWebPort, "shuffle_port": y.ShufflePort} {
+		if p < 0 || p > 65535 {
+			return fmt.Errorf("yarn.%s: %d is not between 0 and 65535", key, p)
+		}
+	}
+	switch {
+	case y.Host == "" || strings.ContainsAny(y.Host, ":/ "):
+		return fmt.Errorf("yarn.host: %q is neither a host name nor an IPv4 address", y.Host)
+	case y.MaxAttempts < 1:
+		return fmt.Errorf("yarn.max_attempts: %d is below 1", y.MaxAttempts)
+	case y.MinimumMemory < 1<<20:
+		return fmt.Errorf("yarn.minimum_memory: %d bytes is below 1MiB", y.MinimumMemory)
+	case y.NodeExpiry <= 0 || y.MasterExpiry <= 0:
+		return errors.New("yarn.node_expiry and yarn.master_expiry must be above zero")
+	}
+	if ip := net.ParseIP(y.Host); y.Enabled && !insecure && y.Host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("yarn.host: YARN's clients say who they are and nobody checks it; to listen on %s beyond this machine set broker.insecure: true", y.Host)
+	}
+	return nil
+}
