@@ -50,7 +50,8 @@ func material(t *testing.T) (cert, key string) {
 func TestTLS(t *testing.T) {
 	cert, key := material(t)
 	token := strings.Repeat("t", 32)
-	s, _ := serve(t, Options{Listen: "0.0.0.0:0", Token: token, CertFile: cert, KeyFile: key})
+	sock := filepath.Join(t.TempDir(), "b.sock")
+	s, _ := serve(t, Options{Socket: sock, Listen: "0.0.0.0:0", Token: token, CertFile: cert, KeyFile: key})
 	_, port, err := net.SplitHostPort(s.Address())
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +59,9 @@ func TestTLS(t *testing.T) {
 	address := "127.0.0.1:" + port
 	if _, err := dial(t, client.Options{Address: address, Token: token, CAFile: cert}).GetCluster(t.Context(), api.Caller{}); err != nil {
 		t.Error(err)
+	}
+	if _, err := dial(t, client.Options{Address: "unix://" + sock, CAFile: cert}).GetCluster(t.Context(), api.Caller{}); err != nil {
+		t.Errorf("a caller on the socket with the same configuration: %v", err)
 	}
 	if _, err := dial(t, client.Options{Address: address, Token: token, Timeout: 3 * time.Second}).GetCluster(t.Context(), api.Caller{}); err == nil {
 		t.Error("a caller in clear text was served")

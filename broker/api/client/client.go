@@ -31,7 +31,8 @@ type Options struct {
 	// Token is sent as bearer token; TokenFile names a file that holds it. A Unix socket needs none.
 	Token     string
 	TokenFile string
-	// CAFile holds the certificates that the broker's must chain to; it switches TLS on.
+	// CAFile holds the certificates that the broker's must chain to; it switches TLS on, except on a Unix socket, where
+	// the kernel vouches for both sides.
 	CAFile string
 	// Dialer replaces the network in tests.
 	Dialer func(context.Context, string) (net.Conn, error)
@@ -77,7 +78,7 @@ func Dial(o Options) (*Client, error) {
 	if token != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(bearer{token}))
 	}
-	if o.CAFile != "" {
+	if o.CAFile != "" && !local(o.Address) {
 		pem, err := os.ReadFile(o.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("read the broker's certificate authority: %w", err)
@@ -97,7 +98,7 @@ func Dial(o Options) (*Client, error) {
 	if o.Dialer != nil {
 		opts = append(opts, grpc.WithContextDialer(o.Dialer))
 		target = "passthrough:///" + target
-	} else if !strings.HasPrefix(target, "unix:") {
+	} else if !local(target) {
 		if _, _, err := net.SplitHostPort(target); err != nil {
 			return nil, fmt.Errorf("broker address %q: want unix:///path or host:port", o.Address)
 		}
@@ -112,6 +113,11 @@ func Dial(o Options) (*Client, error) {
 		c.timeout = 30 * time.Second
 	}
 	return c, nil
+}
+
+// local tells a Unix socket.
+func local(address string) bool {
+	return strings.HasPrefix(address, "/") || strings.HasPrefix(address, "unix:")
 }
 
 // Address is where the broker is, as given.
