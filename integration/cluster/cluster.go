@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,12 +23,17 @@ import (
 type Agent struct {
 	Host, Rack  string
 	CPU, Memory string // as the agent's flags take them
+	// An agent on a host of its own is reached over the network: Enter is what its command is prefixed with to run there,
+	// Listen the address of its data server. Options.Listen must be set.
+	Enter  []string
+	Listen string
 }
 
 // Options of Start.
 type Options struct {
 	Binary    string // bin/fairway
 	Agents    []Agent
+	Listen    string // the broker's TCP address; "": none, all use its Unix socket
 	Config    string // YAML, appended to the sockets and folders that the cluster chooses
 	HadoopDir string // HADOOP_CONF_DIR; "": none
 	Env       []string
@@ -75,10 +81,10 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 	}
 	c.Socket = filepath.Join(c.Dir, "broker.sock")
 	c.conf = filepath.Join(c.Dir, "fairway.yaml")
-	yaml := fmt.Sprintf(`broker: {socket: %q, listen: "", admin: "", token_file: %q, work_dir: %q, recovery: 10s, heartbeat: 500ms, agent_timeout: 5s}
+	yaml := fmt.Sprintf(`broker: {socket: %q, listen: %q, admin: "", token_file: %q, work_dir: %q, recovery: 10s, heartbeat: 500ms, agent_timeout: 5s}
 agent: {broker: "unix://%s", token_file: %q, listen: "127.0.0.1:0", admin: ""}
 client: {broker: "unix://%s"}
-`, c.Socket, filepath.Join(c.Dir, "token"), filepath.Join(c.Dir, "broker"), c.Socket, filepath.Join(c.Dir, "token"), c.Socket)
+`, c.Socket, o.Listen, filepath.Join(c.Dir, "token"), filepath.Join(c.Dir, "broker"), c.Socket, filepath.Join(c.Dir, "token"), c.Socket)
 	if err := os.WriteFile(c.conf, []byte(yaml+o.Config), 0o644); err != nil {
 		return c, err
 	}
@@ -113,12 +119,15 @@ func (c *Cluster) StartBroker(ctx context.Context) error {
 func (c *Cluster) StartAgent(i int) error {
 	a := c.o.Agents[i]
 	args := []string{"agent", "--host", a.Host, "--work-dir", filepath.Join(c.Dir, fmt.Sprintf("agent%d", i+1)), "--end-tasks"}
-	for flag, v := range map[string]string{"--rack": a.Rack, "--cpus": a.CPU, "--memory": a.Memory} {
+	for flag, v := range map[string]string{"--rack": a.Rack, "--cpus": a.CPU, "--memory": a.Memory, "--listen": a.Listen} {
 		if v != "" {
 			args = append(args, flag, v)
 		}
 	}
-	p, err := c.start(a.Host, args...)
+	if len(a.Enter) > 0 {
+		args = append(args, "--broker", c.o.Listen)
+	}
+	p, err := c.startIn(a.Enter, a.Host, args...)
 	if err != nil {
 		return err
 	}
@@ -189,11 +198,16 @@ func (c *Cluster) env() []string {
 }
 
 func (c *Cluster) start(name string, args ...string) (*Process, error) {
+	return c.startIn(nil, name, args...)
+}
+
+func (c *Cluster) startIn(enter []string, name string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(c.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(c.o.Binary, args...)
+	argv := append(append(slices.Clone(enter), c.o.Binary), args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.env(), log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for this program, which then stops them in order
 	if err := cmd.Start(); err != nil {

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -224,45 +223,20 @@ func await(t *testing.T, c *cluster.Cluster, id string, ok func(*v1.Job) bool) *
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	b, err := c.Client()
+	j, err := c.Job(ctx, id, ok)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("job %s: %v, last %v\n%s", id, err, j, c.Logs())
 	}
-	defer b.Close()
-	var last *v1.Job
-	enough := fmt.Errorf("enough")
-	err = b.WatchJob(ctx, api.Caller{}, id, func(j *v1.Job) error {
-		if last = j; ok(j) {
-			return enough
-		}
-		return nil
-	})
-	if err != enough {
-		t.Fatalf("job %s: %v, last %v\n%s", id, err, last, c.Logs())
-	}
-	return last
+	return j
 }
 
 func awaitNamed(t *testing.T, c *cluster.Cluster, name string, ok func(*v1.Job) bool) *v1.Job {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	b, err := c.Client()
+	j, err := c.JobNamed(ctx, name, ok)
 	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	var last *v1.Job
-	enough := fmt.Errorf("enough")
-	err = b.WatchJobs(ctx, api.Caller{}, true, func(j *v1.Job) error {
-		if j.Name == name && ok(j) {
-			last = j
-			return enough
-		}
-		return nil
-	})
-	if err != enough {
 		t.Fatalf("job %s: %v\n%s", name, err, c.Logs())
 	}
-	return last
+	return j
 }

@@ -60,18 +60,9 @@ func begun(t *testing.T, c *cluster.Cluster, folder string) (ids [2]string, want
 		ids[i] = out[:len(out)-1]
 	}
 	for _, id := range ids {
-		await(t, c, id, func(j *v1.Job) bool { return done(j, "map") >= 1 && j.TasksRunning >= 2 })
+		await(t, c, id, func(j *v1.Job) bool { return cluster.Done(j, "map") >= 1 && j.TasksRunning >= 2 })
 	}
 	return ids, want
-}
-
-func done(j *v1.Job, name string) uint32 {
-	for _, p := range j.Progress {
-		if p.Name == name {
-			return p.Done
-		}
-	}
-	return 0
 }
 
 // finish waits for both jobs and checks their outputs, and that no task id ran twice.
@@ -203,14 +194,7 @@ func TestAgentCutOffAndBack(t *testing.T) {
 
 func awaitAgent(t *testing.T, c *cluster.Cluster, host, state string) {
 	t.Helper()
-	if err := c.Until(t.Context(), host+" to be "+state, func(list []*v1.Agent) bool {
-		for _, a := range list {
-			if a.Info.Host == host && a.State == state {
-				return true
-			}
-		}
-		return false
-	}); err != nil {
+	if err := c.Until(t.Context(), host+" to be "+state, cluster.Is(host, state)); err != nil {
 		t.Fatal(err)
 	}
 }
