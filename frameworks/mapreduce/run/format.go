@@ -12,15 +12,18 @@ import (
 // A run file is: the segments of partitions 0, 1, ... one after another, then the index, then the trailer.
 // A segment is a sequence of blocks; an empty partition has none. All numbers are little-endian.
 //
-//	block    "FR", codec (1 byte), flags (1 byte: 1 is the last of its segment), raw length (4), stored length (4),
-//	         records (4), CRC32C (4) of the 16 bytes before it and the payload; then the payload
-//	payload  records, each: uvarint length of key, uvarint length of value, key, value; perhaps compressed as a whole
+//	block    "FR", codec (1 byte), flags (1 byte: 1 is the last of its segment, 2 has repeats), raw length (4),
+//	         stored length (4), records (4), CRC32C (4) of the 16 bytes before it and the payload; then the payload
+//	payload  records, each: uvarint length of key, uvarint length of value, key, value; perhaps compressed as a whole.
+//	         In a block with repeats a uvarint before each says how often it stands there, and the block's number of
+//	         records counts each of these
 //	index    for each partition: uvarint offset, uvarint length, uvarint records
 //	trailer  partitions (4), length of index (4), CRC32C (4) of these 8 bytes and the index, "FRUN" (4)
 const (
 	headerSize  = 20
 	trailerSize = 16
 	flagLast    = 1
+	flagRepeats = 2
 
 	// MaxRecord bounds key and value together, in bytes; MaxBlock a block before compression.
 	MaxRecord = 256 << 20
@@ -51,6 +54,7 @@ type Index []Range
 type header struct {
 	codec       Codec
 	last        bool
+	repeats     bool
 	raw, stored int
 	records     int
 	crc         uint32
@@ -61,6 +65,9 @@ func (h header) put(b, payload []byte) {
 	b[0], b[1], b[2], b[3] = 'F', 'R', byte(h.codec), 0
 	if h.last {
 		b[3] = flagLast
+	}
+	if h.repeats {
+		b[3] |= flagRepeats
 	}
 	binary.LittleEndian.PutUint32(b[4:], uint32(h.raw))
 	binary.LittleEndian.PutUint32(b[8:], uint32(h.stored))
@@ -75,18 +82,19 @@ func parseHeader(b []byte, rest int64) (header, error) {
 	}
 	h := header{
 		codec:   Codec(b[2]),
-		last:    b[3] == flagLast,
+		last:    b[3]&flagLast != 0,
+		repeats: b[3]&flagRepeats != 0,
 		raw:     int(binary.LittleEndian.Uint32(b[4:])),
 		stored:  int(binary.LittleEndian.Uint32(b[8:])),
 		records: int(binary.LittleEndian.Uint32(b[12:])),
 		crc:     binary.LittleEndian.Uint32(b[16:]),
 	}
 	switch {
-	case b[0] != 'F' || b[1] != 'R' || b[3] > flagLast:
+	case b[0] != 'F' || b[1] != 'R' || b[3] > flagLast|flagRepeats:
 		return h, fmt.Errorf("%w: no block header", ErrCorrupt)
 	case h.codec > Zstd:
 		return h, fmt.Errorf("%w: codec %d is not known", ErrCorrupt, h.codec)
-	case h.raw > MaxBlock || h.records > h.raw/2 || h.records == 0:
+	case h.raw > MaxBlock || h.records > h.raw/2 && !h.repeats || h.records == 0:
 		return h, fmt.Errorf("%w: block of %d bytes and %d records", ErrCorrupt, h.raw, h.records)
 	case int64(h.stored) > rest-headerSize:
 		return h, fmt.Errorf("%w: block of %d stored bytes where %d are left", ErrCorrupt, h.stored, rest-headerSize)

@@ -16,12 +16,14 @@ type Reader struct {
 	records int64     // not yet returned, of the whole segment
 	trusted bool      // checksums were verified before
 
-	block  []byte // rest of the current block's records
-	count  int    // records left in block
-	stored []byte
-	raw    []byte
-	err    error
-	closer io.Closer
+	block   []byte // rest of the current block's records
+	count   int    // records left in block
+	again   int    // of count, those that are the current record once more
+	repeats bool   // of the current block
+	stored  []byte
+	raw     []byte
+	err     error
+	closer  io.Closer
 }
 
 // NewReader reads a segment of so many bytes and records from src, a block at a time; src is closed by Close if it
@@ -38,7 +40,15 @@ func NewBytesReader(b []byte, records int64, trusted bool) *Reader {
 
 // Next moves to the next record and reports whether there is one; if not see Err.
 func (r *Reader) Next() bool {
+	if r.again > 0 {
+		r.again--
+		r.count--
+		return true
+	}
 	if r.count == 0 && !r.nextBlock() {
+		return false
+	}
+	if r.repeats && !r.readRepeats() {
 		return false
 	}
 	b := r.block
@@ -52,6 +62,24 @@ func (r *Reader) Next() bool {
 		}
 	}
 	return r.longRecord()
+}
+
+// readRepeats takes how often the next record stands there.
+func (r *Reader) readRepeats() bool {
+	n, k := binary.Uvarint(r.block)
+	if k <= 0 || n == 0 || n > uint64(r.count) {
+		return r.fail(fmt.Errorf("%w: a record stands %d times where %d are left", ErrCorrupt, n, r.count))
+	}
+	r.again, r.block = int(n-1), r.block[k:]
+	return true
+}
+
+// Repeats returns how often the current record stands there once more, and moves past all of these.
+func (r *Reader) Repeats() int64 {
+	n := r.again
+	r.again = 0
+	r.count -= n
+	return int64(n)
 }
 
 // Buffered reports whether the next record lies in memory already: then Key and Value stay as they are when Next moves
@@ -88,7 +116,7 @@ func (r *Reader) fail(err error) bool {
 	if r.err == nil {
 		r.err = err
 	}
-	r.count, r.block, r.Key, r.Value = 0, nil, nil, nil
+	r.count, r.again, r.block, r.Key, r.Value = 0, 0, nil, nil, nil
 	return false
 }
 
@@ -135,7 +163,7 @@ func (r *Reader) nextBlock() bool {
 		payload = r.raw[:h.raw]
 	}
 	r.records -= int64(h.records)
-	r.block, r.count = payload, h.records
+	r.block, r.count, r.repeats = payload, h.records, h.repeats
 	return true
 }
 
@@ -168,7 +196,7 @@ func (r *Reader) Err() error { return r.err }
 
 // Close closes the source.
 func (r *Reader) Close() error {
-	r.block, r.count, r.mem, r.rest = nil, 0, nil, 0
+	r.block, r.count, r.again, r.mem, r.rest = nil, 0, 0, nil, 0
 	if r.err == nil {
 		r.err = fmt.Errorf("read run: %w", io.ErrClosedPipe)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 )
 
 // blockSize is how much a block holds before compression, unless a single record is longer: small enough for the
@@ -15,7 +16,8 @@ type Writer struct {
 	w       io.Writer
 	codec   Codec
 	buf     []byte // headerSize bytes of room, then the records of the current block
-	records int    // in buf
+	records int    // in buf, each as often as it stands there
+	repeats bool   // of the current block and all that follow
 	packed  []byte
 	off     int64 // of the file
 	index   Index
@@ -55,10 +57,14 @@ func (w *Writer) Append(key, value []byte) error {
 	if n > MaxRecord {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, n, MaxRecord)
 	}
-	if err := w.room(n + 2*binary.MaxVarintLen32); err != nil {
+	if err := w.room(n + 1 + 2*binary.MaxVarintLen32); err != nil {
 		return err
 	}
-	b := binary.AppendUvarint(w.buf, uint64(len(key)))
+	b := w.buf
+	if w.repeats {
+		b = append(b, 1)
+	}
+	b = binary.AppendUvarint(b, uint64(len(key)))
 	b = binary.AppendUvarint(b, uint64(len(value)))
 	b = append(b, key...)
 	w.buf = append(b, value...)
@@ -68,11 +74,43 @@ func (w *Writer) Append(key, value []byte) error {
 
 // AppendEncoded adds a record that is encoded already, as AppendRecord does.
 func (w *Writer) AppendEncoded(record []byte) error {
-	if err := w.room(len(record)); err != nil {
+	if err := w.room(len(record) + 1); err != nil {
 		return err
+	}
+	if w.repeats {
+		w.buf = append(w.buf, 1)
 	}
 	w.buf = append(w.buf, record...)
 	w.records++
+	return nil
+}
+
+// maxRepeats bounds how often a record is said to stand in one place, so that a block's number of records fits.
+const maxRepeats = 1 << 31
+
+// AppendRepeated adds a record n times, which takes hardly more room than once. record is encoded, as AppendRecord
+// does.
+func (w *Writer) AppendRepeated(record []byte, n int64) error {
+	if !w.repeats && n > 0 {
+		if err := w.flush(false); err != nil {
+			return err
+		}
+		w.repeats = true
+	}
+	for n > 0 {
+		k := min(n, maxRepeats)
+		n -= k
+		if err := w.room(len(record) + binary.MaxVarintLen32); err != nil {
+			return err
+		}
+		if int64(w.records)+k > math.MaxUint32 {
+			if err := w.flush(false); err != nil {
+				return err
+			}
+		}
+		w.buf = append(binary.AppendUvarint(w.buf, uint64(k)), record...)
+		w.records += int(k)
+	}
 	return nil
 }
 
@@ -90,7 +128,7 @@ func (w *Writer) flush(last bool) error {
 		return w.err
 	}
 	payload := w.buf[headerSize:]
-	h := header{codec: None, last: last, raw: len(payload), stored: len(payload), records: w.records}
+	h := header{codec: None, last: last, repeats: w.repeats, raw: len(payload), stored: len(payload), records: w.records}
 	out := w.buf
 	if w.codec != None {
 		if cap(w.packed) < headerSize {

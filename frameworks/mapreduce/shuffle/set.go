@@ -154,20 +154,12 @@ func (s *Set) mergeToDisk(ctx context.Context, group []*Segment) error {
 }
 
 func (s *Set) write(ctx context.Context, w *run.Writer, m *sorter.Merge) (run.Index, error) {
-	for n := 0; ; n++ {
-		if n&0xffff == 0 && ctx.Err() != nil {
+	_, err := m.Append(w, func() error { return context.Cause(ctx) })
+	if err != nil {
+		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		k, v, err := m.Next()
-		if err == io.EOF {
-			break
-		}
-		if err == nil {
-			err = w.Append(k, v)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("merge of map outputs: %w", err)
-		}
+		return nil, fmt.Errorf("merge of map outputs: %w", err)
 	}
 	return w.Close()
 }

@@ -24,7 +24,8 @@ type buffer struct {
 	used    int // of data
 	n       int // of entries
 	bytes   int64
-	counted int // of n, added to the counters
+	records int          // emitted since the counters were brought up to date
+	same    *sameRecords // nil: not looked for
 	sorter  entrySorter
 	number  [24]byte
 	touched byte
@@ -43,6 +44,9 @@ func newBuffer(o Options) (*buffer, error) {
 	}
 	b.data = b.arenas[0].mem
 	b.entries, b.second = sliceOf[entry](b.arenas[1]), sliceOf[entry](b.arenas[2])
+	if o.Combine == nil && o.Cuts == nil {
+		b.same = newSameRecords(o.Memory)
+	}
 	b.sorter.key = func(off uint32) []byte { return keyAt(b.data, off) }
 	return b, nil
 }
@@ -52,10 +56,21 @@ func (b *buffer) EmitInt(key []byte, n int64) error {
 }
 
 func (b *buffer) Emit(key, value []byte) error {
+	var last *uint32
+	if b.same != nil && b.same.looking {
+		last = b.same.slot(key)
+		if b.same.again(b.data, *last, key, value) {
+			b.emitted(len(key) + len(value))
+			return nil
+		}
+	}
 	k, v := len(key), len(value)
 	need := k + v + 2
 	if k >= 0x80 || v >= 0x80 {
 		need = k + v + 2*binary.MaxVarintLen32
+	}
+	if b.same != nil {
+		need += countSize
 	}
 	// A record costs its bytes and an entry in each of the two sets.
 	if b.used+need > len(b.data) || int64(b.used+need)+int64(b.n+1)*2*entrySize > b.o.Memory {
@@ -73,7 +88,15 @@ func (b *buffer) Emit(key, value []byte) error {
 	if err != nil {
 		return err
 	}
+	if b.same != nil {
+		binary.LittleEndian.PutUint32(b.data[b.used:], 1)
+		b.used += countSize
+		need -= countSize
+	}
 	at := b.used
+	if last != nil {
+		*last = uint32(at)
+	}
 	d := b.data[at : at+need]
 	if k < 0x80 && v < 0x80 {
 		d[0], d[1] = byte(k), byte(v)
@@ -89,18 +112,23 @@ func (b *buffer) Emit(key, value []byte) error {
 	}
 	b.entries[b.n] = newEntry(prefixOf(key), uint32(at), part, k)
 	b.n++
-	b.bytes += int64(k + v)
-	if b.n&4095 == 0 {
+	b.emitted(k + v)
+	return nil
+}
+
+// emitted counts a record.
+func (b *buffer) emitted(size int) {
+	b.bytes += int64(size)
+	if b.records++; b.records == 4096 {
 		b.count()
 	}
-	return nil
 }
 
 // count brings the counters up to date.
 func (b *buffer) count() {
-	b.o.Counts.Records.Add(int64(b.n - b.counted))
+	b.o.Counts.Records.Add(int64(b.records))
 	b.o.Counts.Bytes.Add(b.bytes)
-	b.counted, b.bytes = b.n, 0
+	b.records, b.bytes = 0, 0
 }
 
 // alone spills a record that is larger than the whole budget.
@@ -150,6 +178,9 @@ func (b *buffer) write(w *run.Writer) error {
 		if b.o.Combine != nil {
 			return b.spills.combine(&sortedRecords{data: b.data, a: a}, w)
 		}
+		if b.same != nil && b.same.found {
+			return b.writeRepeated(w, a)
+		}
 		for i := range a {
 			if i%gather == 0 {
 				b.touch(a[i:min(i+gather, len(a))])
@@ -161,7 +192,10 @@ func (b *buffer) write(w *run.Writer) error {
 		b.o.Counts.Spilled.Add(int64(len(a)))
 		return nil
 	})
-	b.n, b.used, b.counted = 0, 0, 0
+	b.n, b.used = 0, 0
+	if b.same != nil {
+		b.same.reset()
+	}
 	return err
 }
 

@@ -16,6 +16,7 @@ type Merge struct {
 	done    []bool
 	tree    []int32 // tree[0] is the winner, the others losers
 	started bool
+	again   int64 // so often the winner's record follows once more
 	err     error
 }
 
@@ -26,6 +27,11 @@ func NewMerge(segments []*run.Reader) *Merge {
 
 // Next returns the next record in order, or io.EOF. The slices are valid until the next call.
 func (m *Merge) Next() (key, value []byte, err error) {
+	if m.again > 0 {
+		m.again--
+		r := m.sources[m.tree[0]]
+		return r.Key, r.Value, nil
+	}
 	if m.err != nil {
 		return nil, nil, m.err
 	}
@@ -44,7 +50,49 @@ func (m *Merge) Next() (key, value []byte, err error) {
 		return nil, nil, m.err
 	}
 	r := m.sources[w]
+	m.again = r.Repeats()
 	return r.Key, r.Value, nil
+}
+
+// NextRepeated is Next for the next record and all that follow and are the same: it also returns how many there are.
+// The same record may come again.
+func (m *Merge) NextRepeated() (key, value []byte, n int64, err error) {
+	key, value, err = m.Next()
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	n = 1 + m.again
+	m.again = 0
+	return key, value, n, nil
+}
+
+// Append writes all records to the current partition of w, and returns how many they were. leave, if not nil, is asked
+// now and then whether to go on; its error ends the merge.
+func (m *Merge) Append(w *run.Writer, leave func() error) (records int64, err error) {
+	var encoded []byte
+	for i := 0; ; i++ {
+		if i&0xffff == 0 && leave != nil {
+			if err := leave(); err != nil {
+				return records, err
+			}
+		}
+		k, v, n, err := m.NextRepeated()
+		switch {
+		case err == io.EOF:
+			return records, nil
+		case err != nil:
+			return records, err
+		case n == 1:
+			err = w.Append(k, v)
+		default:
+			encoded = run.AppendRecord(encoded[:0], k, v)
+			err = w.AppendRepeated(encoded, n)
+		}
+		if err != nil {
+			return records, err
+		}
+		records += n
+	}
 }
 
 // advance moves source i to its next record and reports whether that has the same key.
@@ -131,6 +179,7 @@ func (m *Merge) Close() error {
 	for _, r := range m.sources {
 		errs = append(errs, r.Close())
 	}
+	m.again = 0
 	if m.err == nil {
 		m.err = io.ErrClosedPipe
 	}

@@ -171,7 +171,8 @@ func TestBufferSorts(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		o := options(rt, dir)
-		records := draw(rt, func(r *rand.Rand) string { return strconv.Itoa(r.IntN(1000)) })
+		values := rapid.SampledFrom([]int{1, 2, 1000}).Draw(rt, "values") // few: records repeat
+		records := draw(rt, func(r *rand.Rand) string { return strconv.Itoa(r.IntN(values)) })
 		if got, want := collect(t, o, records), reference(o, records); !equal(got, want) {
 			rt.Fatalf("%d records: not as the reference", len(records))
 		}
@@ -181,6 +182,60 @@ func TestBufferSorts(t *testing.T) {
 func equal(a, b [][]record) bool {
 	return slices.EqualFunc(a, b, func(x, y []record) bool { return slices.Equal(x, y) })
 }
+
+// Records that repeat are counted as often as they were emitted, but kept once.
+func TestRepeatedRecords(t *testing.T) {
+	o := Options{Partitions: 1, Memory: 1 << 20, Dir: t.TempDir()}
+	o.Counts.fill()
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const n = 100_000
+	for i := range n {
+		if err := c.Emit([]byte{'a' + byte(i%3)}, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(o.Dir, "out.run")
+	ix, err := c.Finish(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ix[0].Records != n || ix[0].Length > 100 {
+		t.Errorf("%d records in %d bytes, want %d in less than 100", ix[0].Records, ix[0].Length, n)
+	}
+	got := []int64{o.Counts.Records.Load(), o.Counts.Bytes.Load(), o.Counts.Spilled.Load()}
+	if want := []int64{n, 2 * n, n}; !slices.Equal(got, want) {
+		t.Errorf("records, bytes, spilled = %d, want %d", got, want)
+	}
+	if got := len(readRun(t, path)[0]); got != n {
+		t.Errorf("read %d records, want %d", got, n)
+	}
+}
+
+// Records that do not repeat are not looked up for long.
+func TestNoRepeatsAreNotLookedFor(t *testing.T) {
+	b, err := newBuffer(Options{Partitions: 1, Memory: 16 << 20, Dir: t.TempDir(), Counts: filled()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for i := range trial + 1 {
+		if !b.same.looking && i < trial {
+			t.Fatalf("gave up after %d records", i)
+		}
+		if err := b.Emit(strconv.AppendInt(nil, int64(i), 10), []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.same.looking {
+		t.Error("still looks for repeats")
+	}
+}
+
+func filled() (c Counts) { c.fill(); return c }
 
 // The in-place and the grouping combiner give one record for each key.
 func TestCombiners(t *testing.T) {
@@ -324,7 +379,8 @@ func TestMerge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(0, 20).Draw(t, "segments")
 		var all []record
-		var readers []*run.Reader
+		var segments [][]byte
+		var counts []int64
 		for i := range n {
 			ks := rapid.SliceOfN(keys(), 0, 20).Draw(t, "keys")
 			slices.Sort(ks)
@@ -332,6 +388,13 @@ func TestMerge(t *testing.T) {
 			w := run.NewWriter(&b, 1, run.None)
 			for _, k := range ks {
 				all = append(all, record{k, strconv.Itoa(i)})
+				if rapid.IntRange(0, 3).Draw(t, "repeat") == 0 {
+					all = append(all, all[len(all)-1], all[len(all)-1])
+					if err := w.AppendRepeated(run.AppendRecord(nil, []byte(k), []byte(strconv.Itoa(i))), 3); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
 				if err := w.Append([]byte(k), []byte(strconv.Itoa(i))); err != nil {
 					t.Fatal(err)
 				}
@@ -340,17 +403,40 @@ func TestMerge(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			readers = append(readers, run.NewBytesReader(b.Bytes()[:ix[0].Length], ix[0].Records, false))
+			segments = append(segments, b.Bytes()[:ix[0].Length])
+			counts = append(counts, ix[0].Records)
+		}
+		open := func() (rs []*run.Reader) {
+			for i, b := range segments {
+				rs = append(rs, run.NewBytesReader(b, counts[i], false))
+			}
+			return rs
 		}
 		slices.SortStableFunc(all, func(a, b record) int { return bytes.Compare([]byte(a.key), []byte(b.key)) })
 		var got []record
-		m := NewMerge(readers)
+		m := NewMerge(open())
 		err := mapreduce.EachRecord(m, func(k, v []byte) error {
 			got = append(got, record{string(k), string(v)})
 			return nil
 		})
 		if err != nil || !slices.Equal(got, all) {
 			t.Fatalf("got %q, %v; want %q", got, err, all)
+		}
+		got = got[:0]
+		for m = NewMerge(open()); ; {
+			k, v, n, err := m.NextRepeated()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range n {
+				got = append(got, record{string(k), string(v)})
+			}
+		}
+		if !slices.Equal(got, all) {
+			t.Fatalf("repeated: got %q; want %q", got, all)
 		}
 	})
 }

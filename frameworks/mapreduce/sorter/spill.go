@@ -122,11 +122,7 @@ func (s *spills) mergePartition(w *run.Writer, m *Merge) error {
 	if s.o.InPlace != nil || s.o.Combine != nil {
 		return s.combine(m, w)
 	}
-	n := int64(0)
-	err := mapreduce.EachRecord(m, func(k, v []byte) error {
-		n++
-		return w.Append(k, v)
-	})
+	n, err := m.Append(w, nil)
 	s.o.Counts.Spilled.Add(n)
 	return err
 }

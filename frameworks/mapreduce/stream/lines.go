@@ -62,12 +62,24 @@ func (v valuesOnly) Next() (key, value []byte, err error) {
 	return value, nil, err
 }
 
+// repeated are records that tell how often the next one stands there, rather than to return it so often.
+type repeated interface {
+	NextRepeated() (key, value []byte, n int64, err error)
+}
+
 // recordFeed makes a line of each record: key, separator, value; without a value the key alone.
 func recordFeed(in mapreduce.Records, separator string) feed {
+	next := func() (key, value []byte, n int64, err error) {
+		key, value, err = in.Next()
+		return key, value, 1, err
+	}
+	if r, ok := in.(repeated); ok {
+		next = r.NextRepeated
+	}
 	return func(w io.Writer, moved func()) error {
 		buf := make([]byte, 0, writeSize+4096)
 		for {
-			key, value, err := in.Next()
+			key, value, n, err := next()
 			if err != nil {
 				if err == io.EOF {
 					err = nil
@@ -78,11 +90,17 @@ func recordFeed(in mapreduce.Records, separator string) feed {
 				moved()
 				return err
 			}
+			start := len(buf)
 			buf = append(buf, key...)
 			if value != nil {
 				buf = append(append(buf, separator...), value...)
 			}
 			buf = append(buf, '\n')
+			if n > 1 {
+				if buf, err = repeatLine(w, buf, start, n-1); err != nil {
+					return err
+				}
+			}
 			if len(buf) >= writeSize {
 				if _, err := w.Write(buf); err != nil {
 					return err
@@ -92,6 +110,31 @@ func recordFeed(in mapreduce.Records, separator string) feed {
 			}
 		}
 	}
+}
+
+// repeatLine adds n copies of the line buf[start:] to buf, which it writes to w and empties if they do not fit. It
+// returns what is still to be written.
+func repeatLine(w io.Writer, buf []byte, start int, n int64) ([]byte, error) {
+	size := len(buf) - start
+	fit := min(n, int64(max(writeSize-len(buf), 0)/size))
+	n -= fit
+	for end := len(buf) + int(fit)*size; len(buf) < end; {
+		buf = append(buf, buf[start:][:min(len(buf)-start, end-len(buf))]...)
+	}
+	if n == 0 {
+		return buf, nil
+	}
+	if _, err := w.Write(buf); err != nil {
+		return nil, err
+	}
+	lines := buf[start:]
+	count := int64(len(lines) / size)
+	for ; n >= count; n -= count {
+		if _, err := w.Write(lines); err != nil {
+			return nil, err
+		}
+	}
+	return append(buf[:0], lines[:int(n)*size]...), nil
 }
 
 // cutter cuts the lines that a program writes into keys and values: the key ends at the separator after its last field;

@@ -5,8 +5,8 @@ import (
 	"context"
 	"sync/atomic"
 
-	"fairway/frameworks/mapreduce"
 	"fairway/frameworks/mapreduce/input"
+	"fairway/frameworks/mapreduce/sorter"
 )
 
 // countedReader is a reader for a program, counted.
@@ -54,7 +54,7 @@ func (c *countedChunks) NextChunk() ([]byte, int64, error) {
 // groupCounter counts records and groups that pass, tells of progress, and ends soon after its context does.
 type groupCounter struct {
 	ctx             context.Context
-	in              mapreduce.Records
+	in              *sorter.Merge
 	records, groups *atomic.Int64
 	progress        func(records int64)
 	last            []byte
@@ -63,23 +63,40 @@ type groupCounter struct {
 
 func (g *groupCounter) Next() (key, value []byte, err error) {
 	key, value, err = g.in.Next()
+	if err = g.count(key, 1, err); err != nil {
+		return nil, nil, err
+	}
+	return key, value, nil
+}
+
+// NextRepeated is Next for a record and all that follow and are the same, and says how many they are.
+func (g *groupCounter) NextRepeated() (key, value []byte, n int64, err error) {
+	key, value, n, err = g.in.NextRepeated()
+	if err = g.count(key, n, err); err != nil {
+		return nil, nil, 0, err
+	}
+	return key, value, n, nil
+}
+
+// count takes note of n records of a key, or of the error in their place.
+func (g *groupCounter) count(key []byte, n int64, err error) error {
 	if err != nil {
 		g.flush()
-		return key, value, err
+		return err
 	}
 	if g.n == 0 || !bytes.Equal(key, g.last) {
 		g.keys++
 		g.last = append(g.last[:0], key...)
 	}
-	g.n++
-	if g.n&0xfff == 0 {
+	g.n += n
+	if g.n-g.added >= 4096 {
 		g.flush()
 		g.progress(g.n)
 		if g.ctx.Err() != nil {
-			return nil, nil, context.Cause(g.ctx)
+			return context.Cause(g.ctx)
 		}
 	}
-	return key, value, nil
+	return nil
 }
 
 func (g *groupCounter) flush() {
