@@ -4,7 +4,7 @@ BUF   := github.com/bufbuild/buf/cmd/buf@v1.75.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build test test-long lint generate generate-check demo bench-mapreduce bench-allocator bench-journal clean help
+.PHONY: all build test test-long lint generate generate-check demo bench-mapreduce bench-allocator bench-journal bench-hadoop test-hadoop clean help
 
 all: build
 
@@ -51,6 +51,12 @@ bench-allocator: ## placements per second of one core
 
 bench-journal: ## a million tasks: snapshot, restart, disk
 	go run ./integration/benchjournal
+
+test-hadoop: ## Apache Hadoop's own client, ApplicationMaster and tasks on Fairway
+	FAIRWAY_INTEGRATION=1 go tool gotestsum --format pkgname-and-test-fails -- -count=1 -timeout=20m ./integration/yarnjobs/
+
+bench-hadoop: build ## the same unmodified Hadoop jobs on Fairway and on real YARN
+	go run ./integration/benchhadoop
 
 clean: ## remove what was built; the cache of fetched engines stays
 	rm -rf bin build

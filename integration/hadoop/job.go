@@ -41,27 +41,17 @@ var (
 
 // RunJob does what "hadoop jar JAR ARGS..." does and returns when the job has ended. When ctx ends it kills the job.
 func (y *YARN) RunJob(ctx context.Context, jar string, args ...string) (JobResult, error) {
-	started := time.Now()
-	out, err := y.java(ctx, append([]string{"-Dfairway.log.level=INFO", "org.apache.hadoop.util.RunJar", jar}, args...))
-	result := JobResult{Took: time.Since(started), Output: string(out), Counters: make(map[string]int64),
-		Application: string(applicationID.Find(out))}
-	for _, m := range counterLine.FindAllSubmatch(out, -1) {
-		if n, err := strconv.ParseInt(string(m[2]), 10, 64); err == nil {
-			result.Counters[string(m[1])] = n
-		}
+	return y.Client("").RunJob(ctx, jar, args...)
+}
+
+// Client makes a client of this cluster.
+func (y *YARN) Client(user string) *Client {
+	c := y.install.Client(y.ConfDir, user)
+	c.Dir, c.home = y.Dir, y.Dir
+	if y.hostsFile != "" {
+		c.JVM = []string{"-Djdk.net.hosts.file=" + y.hostsFile}
 	}
-	if err == nil {
-		return result, nil
-	}
-	if ctx.Err() != nil {
-		if result.Application != "" {
-			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-			defer cancel()
-			y.java(late, []string{"org.apache.hadoop.yarn.client.cli.ApplicationCLI", "application", "-kill", result.Application})
-		}
-		return result, ctx.Err()
-	}
-	return result, fmt.Errorf("hadoop jar %s %s: %w: %s", filepath.Base(jar), strings.Join(args, " "), err, jobError(out))
+	return c
 }
 
 // Shell does what "hdfs dfs ARGS..." does and returns what it wrote to standard output.
@@ -79,19 +69,6 @@ func (h *HDFS) Shell(ctx context.Context, args ...string) (string, error) {
 		return string(out), fmt.Errorf("hdfs dfs %s: %w: %s", strings.Join(args, " "), err, firstLine(stderr.Bytes()))
 	}
 	return string(out), nil
-}
-
-// java runs a client class, whose name is the first argument without a dash, and returns all that it wrote.
-func (y *YARN) java(ctx context.Context, args []string) ([]byte, error) {
-	base, err := y.javaArgs(y.ConfDir)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, y.install.java, append(base, args...)...)
-	cmd.Env = y.env(y.ConfDir)
-	cmd.Dir = y.Dir
-	cmd.WaitDelay = 5 * time.Second
-	return cmd.CombinedOutput()
 }
 
 // jobError returns the line of a client's output that tells most.

@@ -249,8 +249,14 @@ func TestYARNRunsAnUnmodifiedJob(t *testing.T) {
 	defer cancel()
 	f := open(t, "root", hdfs.Options{})
 	dir := folder(t, f)
-	storagetest.Put(t, f, dir+"/in", []byte("a b a\nc a\n"), storage.CreateOptions{})
-	y, err := hadoop.StartYARN(limited, cluster(t), hadoop.YARNOptions{})
+	// One NodeManager, as each is a JVM to wait for; every host has the block, so its map is local.
+	storagetest.Put(t, f, dir+"/in", []byte("a b a\nc a\n"), storage.CreateOptions{Replication: 3})
+	// Seven JVMs start, one after another on the whole: what counts is how soon each is up, not how fast it is later.
+	const quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+	t.Setenv("JAVA_TOOL_OPTIONS", quick)
+	y, err := hadoop.StartYARN(limited, cluster(t), hadoop.YARNOptions{Hosts: cluster(t).Hosts[:1], Conf: map[string]string{
+		"mapreduce.map.java.opts": quick, "mapreduce.reduce.java.opts": quick, "yarn.app.mapreduce.am.command-opts": quick,
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

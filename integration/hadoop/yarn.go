@@ -52,7 +52,7 @@ func (y *YARN) Pids() []int {
 }
 
 // StartYARN starts a ResourceManager with the CapacityScheduler and a NodeManager for each host, on 127.0.1.N, and
-// returns when all have registered. Host names are resolved by a file that only these JVMs read.
+// returns when all have registered. Host names that are no addresses are resolved by a file that only these JVMs read.
 func StartYARN(ctx context.Context, h *HDFS, o YARNOptions) (*YARN, error) {
 	if len(o.Hosts) == 0 {
 		o.Hosts = h.Hosts
@@ -123,12 +123,18 @@ func (y *YARN) configure(o YARNOptions) error {
 	if err != nil {
 		return err
 	}
-	hosts, racks := "127.0.0.1 localhost "+own+"\n", ""
+	hosts, racks, named := "127.0.0.1 localhost "+own+"\n", "", false
 	for i, host := range o.Hosts {
+		named = named || net.ParseIP(host.Name) == nil
 		hosts += fmt.Sprintf("127.0.1.%d %s\n", i+1, host.Name)
 		racks += fmt.Sprintf("127.0.1.%d %s\n%s %s\n", i+1, host.Rack, host.Name, host.Rack)
 	}
-	if err := errors.Join(os.WriteFile(y.hostsFile, []byte(hosts), 0o644), os.WriteFile(table, []byte(racks), 0o644)); err != nil {
+	if !named { // addresses need no resolving, and the JVMs no option for it
+		y.hostsFile = ""
+	} else if err := os.WriteFile(y.hostsFile, []byte(hosts), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(table, []byte(racks), 0o644); err != nil {
 		return err
 	}
 	ports, err := freePorts(5)
@@ -136,7 +142,10 @@ func (y *YARN) configure(o YARNOptions) error {
 		return err
 	}
 	y.Web = ports[4]
-	jvm := "-Djava.net.preferIPv4Stack=true -Djdk.net.hosts.file=" + y.hostsFile
+	jvm := "-Djava.net.preferIPv4Stack=true"
+	if named {
+		jvm += " -Djdk.net.hosts.file=" + y.hostsFile
+	}
 	classPath := filepath.Join(y.install.Lib, "*")
 	core := map[string]string{
 		"fs.defaultFS":                               y.hdfs.URL(),
@@ -230,8 +239,11 @@ func (y *YARN) daemon(name, confDir, class string) error {
 
 func (y *YARN) javaArgs(confDir string) ([]string, error) {
 	classPath, err := y.install.classPath(confDir)
-	return []string{"--add-opens=java.base/java.lang=ALL-UNNAMED", "-Djava.net.preferIPv4Stack=true",
-		"-Djdk.net.hosts.file=" + y.hostsFile, "-cp", classPath}, err
+	args := []string{"--add-opens=java.base/java.lang=ALL-UNNAMED", "-Djava.net.preferIPv4Stack=true"}
+	if y.hostsFile != "" {
+		args = append(args, "-Djdk.net.hosts.file="+y.hostsFile)
+	}
+	return append(args, "-cp", classPath), err
 }
 
 func (y *YARN) env(confDir string) []string {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"fairway/frameworks/storage"
+	"fairway/integration/cluster"
+	"fairway/integration/hadoop"
+	"fairway/integration/text"
+)
+
+// What both sides are told: the same memory, vcores, checks and log aggregation.
+const (
+	nodeMemoryMB = 6144
+	nodeVCores   = 4
+)
+
+// start starts the cluster of a side.
+func (b *bench) start(ctx context.Context, name string) (*side, error) {
+	if name == "fairway" {
+		return b.startFairway(ctx)
+	}
+	conf := map[string]string{
+		"yarn.log-aggregation-enable":                 "true",
+		"yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
+	}
+	if name == "yarn_tuned" {
+		conf["yarn.resourcemanager.nodemanagers.heartbeat-interval-ms"] = "100"
+	}
+	y, err := hadoop.StartYARN(ctx, b.dfs, hadoop.YARNOptions{MemoryMB: nodeMemoryMB, VCores: nodeVCores, Conf: conf})
+	if err != nil {
+		return nil, err
+	}
+	return &side{client: y.Client("root"), pids: y.Pids, stop: y.Stop, logs: func() string { return "" }}, nil
+}
+
+func (b *bench) startFairway(ctx context.Context) (*side, error) {
+	ports, err := freePorts(5)
+	if err != nil {
+		return nil, err
+	}
+	conf := filepath.Join(b.dir, "conf")
+	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	if err := b.in.ClientConf(conf, b.dfs, map[string]string{
+		"yarn.resourcemanager.address": at(0), "yarn.resourcemanager.scheduler.address": at(1), "yarn.resourcemanager.admin.address": at(2),
+		"yarn.resourcemanager.webapp.address": at(3),
+	}); err != nil {
+		return nil, err
+	}
+	var agents []cluster.Agent
+	for _, h := range b.dfs.Hosts {
+		agents = append(agents, cluster.Agent{Host: h.Name, Rack: h.Rack, CPU: strconv.Itoa(nodeVCores), Memory: fmt.Sprintf("%dMiB", nodeMemoryMB)})
+	}
+	c, err := cluster.Start(ctx, cluster.Options{Binary: b.binary, Agents: agents, HadoopDir: conf, Env: []string{"FAIRWAY_BROKER_ADMIN=" + at(4)},
+		Config: fmt.Sprintf("yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0}\nlog: {level: warn}\n",
+			ports[0], ports[1], ports[2], ports[3])})
+	if err != nil {
+		return nil, err
+	}
+	return &side{client: b.in.Client(conf, "daemon"), admin: at(4), stop: c.Stop, logs: c.Logs, pids: func() []int {
+		pids := []int{c.Broker().Pid()}
+		for i := range agents {
+			pids = append(pids, c.Agent(i).Pid())
+		}
+		return pids
+	}}, nil
+}
+
+// job runs one of the jobs.
+func (b *bench) job(ctx context.Context, c *hadoop.Client, name, out string) (hadoop.JobResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	examples := b.in.ExamplesJar()
+	switch name {
+	case "pi_1":
+		return c.RunJob(ctx, examples, "pi", "1", "1000")
+	case "pi_8":
+		return c.RunJob(ctx, examples, "pi", "8", "1000")
+	case "wordcount":
+		res, err := c.RunJob(ctx, examples, "wordcount", "/in/text", out)
+		if err != nil {
+			return res, err
+		}
+		got, err := text.ReadCounts(ctx, b.fs, out)
+		if bad := text.Differences(b.want, got); err == nil && len(bad) > 0 {
+			err = fmt.Errorf("wrong counts: %s", strings.Join(bad[:min(3, len(bad))], ", "))
+		}
+		return res, err
+	case "tiny_maps":
+		return c.RunJob(ctx, examples, "wordcount", "/in/tiny", out)
+	}
+	return hadoop.JobResult{}, fmt.Errorf("no job is called %q; there are %s", name, strings.Join(jobNames, ", "))
+}
+
+// load writes the inputs: 256 MiB of words in 16 blocks, and 40 tiny files.
+func (b *bench) load(ctx context.Context) error {
+	var err error
+	if b.want, err = text.Write(ctx, b.fs, "/in/text", 1, 256<<20, 16<<20); err != nil {
+		return err
+	}
+	for i := range 40 {
+		if err := b.write(ctx, fmt.Sprintf("/in/tiny/f%02d", i), []byte(fmt.Sprintf("word%d common\n", i))); err != nil {
+			return err
+		}
+	}
+	for _, p := range []string{"/out", "/user/daemon", "/user/root"} {
+		if err := b.fs.Mkdir(ctx, p, 0o777); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) write(ctx context.Context, path string, body []byte) error {
+	w, err := b.fs.Create(ctx, path, storage.CreateOptions{Overwrite: true})
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(body); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// residentBytes of a process: VmRSS.
+func residentBytes(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	s := bufio.NewScanner(bytes.NewReader(text))
+	for s.Scan() {
+		if f := strings.Fields(s.Text()); len(f) >= 2 && f[0] == "VmRSS:" {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
+
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}

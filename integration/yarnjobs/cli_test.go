@@ -1,0 +1,142 @@
+package yarnjobs
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+const cliPackage = "org.apache.hadoop.yarn.client.cli."
+
+// cli runs a command of YARN's or MapReduce's command line, which must succeed within half a minute and say all of want.
+func (r *rig) cli(t *testing.T, user string, want []string, class string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	out, err := r.client(user).Java(ctx, append([]string{class}, args...)...)
+	if err != nil {
+		t.Errorf("%s %v: %v\n%s", class, args, err, out)
+	}
+	for _, w := range want {
+		if !strings.Contains(out, w) {
+			t.Errorf("%s %v does not say %q:\n%s", class, args, w, out)
+		}
+	}
+	return out
+}
+
+// get returns a page of the resource manager's REST interface.
+func (r *rig) get(t *testing.T, path string, into any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.web+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %v %s", path, resp.Status, err, b)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatalf("%s: %v in %s", path, err, b)
+	}
+}
+
+// TestCommandLine walks through what operators and users type, while a job runs and after its end.
+func TestCommandLine(t *testing.T) {
+	r := world.rig
+	m, started, open := gate(t)
+	j := r.beginGated(t, withAccount, "cli", 2, m, "-Dmapreduce.job.queuename=analytics")
+	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
+	list := r.cli(t, withAccount, []string{"RUNNING", "root.analytics", withAccount}, cliPackage+"ApplicationCLI", "application", "-list")
+	app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
+	if app == "" {
+		t.Fatal("no application is listed")
+	}
+	job := strings.Replace(app, "application", "job", 1)
+	r.cli(t, withAccount, []string{"State : RUNNING", "Queue : analytics"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+	attempts := r.cli(t, withAccount, []string{"RUNNING"}, cliPackage+"ApplicationCLI", "applicationattempt", "-list", app)
+	attempt := regexp.MustCompile(`appattempt_\d+_\d+_\d+`).FindString(attempts)
+	containers := r.cli(t, withAccount, []string{"_01_000001", "RUNNING"}, cliPackage+"ApplicationCLI", "container", "-list", attempt)
+	if n := len(regexp.MustCompile(`(?m)^container_`).FindAllString(containers, -1)); n < 2 {
+		t.Errorf("%d containers are listed:\n%s", n, containers)
+	}
+	r.cli(t, withAccount, []string{"State : RUNNING", "Container-Id"}, cliPackage+"ApplicationCLI", "container", "-status",
+		regexp.MustCompile(`container_\d+_\d+_\d+_\d+`).FindString(containers))
+	nodes := r.cli(t, withAccount, []string{"Total Nodes:3", "127.0.1.1:", "RUNNING"}, cliPackage+"NodeCLI", "-list")
+	r.cli(t, withAccount, []string{"Node-State : RUNNING", "Rack : /rack1"}, cliPackage+"NodeCLI", "-status", regexp.MustCompile(`127\.0\.1\.1:\d+`).FindString(nodes))
+	r.cli(t, withAccount, []string{"State : RUNNING", "Queue Name : "}, cliPackage+"QueueCLI", "-status", "analytics")
+	r.cli(t, withAccount, []string{job, "RUNNING"}, "org.apache.hadoop.mapred.JobClient", "-list")
+	r.cli(t, withAccount, []string{"Job state: RUNNING", "Number of maps: 2"}, "org.apache.hadoop.mapred.JobClient", "-status", job)
+	r.cli(t, withAccount, []string{"LogType:syslog", "may not be complete"}, cliPackage+"LogsCLI", "-applicationId", app)
+	r.cli(t, "root", nil, cliPackage+"RMAdminCLI", "-refreshQueues")
+	r.cli(t, withAccount, []string{"Completed successfully"}, cliPackage+"ApplicationCLI", "application", "-movetoqueue", app, "-queue", "batch")
+	var info struct {
+		ClusterInfo struct{ State, HaState string }
+	}
+	if r.get(t, "/ws/v1/cluster/info", &info); info.ClusterInfo.State != "STARTED" {
+		t.Errorf("cluster info is %+v", info)
+	}
+	var one struct {
+		App struct{ ID, State, Queue, User string }
+	}
+	if r.get(t, "/ws/v1/cluster/apps/"+app, &one); one.App.State != "RUNNING" || one.App.Queue != "root.batch" || one.App.User != withAccount {
+		t.Errorf("the application is %+v", one)
+	}
+	var nodesPage struct {
+		Nodes struct{ Node []struct{ State string } }
+	}
+	if r.get(t, "/ws/v1/cluster/nodes", &nodesPage); len(nodesPage.Nodes.Node) != 3 {
+		t.Errorf("the nodes are %+v", nodesPage)
+	}
+	resp, err := http.Get("http://" + r.web + "/proxy/" + app + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(page), "MapReduce Application") {
+		t.Errorf("the ApplicationMaster's page: %s\n%.300s", resp.Status, page)
+	}
+	open()
+	j.wait(t, r, 2*time.Minute)
+	r.cli(t, withAccount, []string{"State : FINISHED", "Final-State : SUCCEEDED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+	await(t, "the logs' aggregation", 30*time.Second, func() bool {
+		list, err := world.fs.List(t.Context(), "/tmp/logs/"+withAccount+"/bucket-logs-tfile/"+app[len(app)-4:]+"/"+app)
+		return err == nil && len(list) > 0
+	})
+	r.cli(t, withAccount, []string{"LogType:syslog", "MRAppMaster"}, cliPackage+"LogsCLI", "-applicationId", app)
+}
+
+// A job that its user kills ends with what it left cleaned up.
+func TestKill(t *testing.T) {
+	r := world.rig
+	m, started, _ := gate(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	j := r.beginGated(t, withAccount, "kill", 1, m)
+	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
+	list := r.cli(t, withAccount, nil, cliPackage+"ApplicationCLI", "application", "-list")
+	app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
+	r.cli(t, withAccount, []string{"Killed application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
+	select {
+	case <-j.done:
+		if j.err == nil {
+			t.Error("the client of a killed job succeeded")
+		}
+	case <-ctx.Done():
+		t.Fatal("the client of a killed job hangs")
+	}
+	r.cli(t, withAccount, []string{"State : KILLED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+	await(t, "the end of its processes", 20*time.Second, func() bool { return len(processes(app)) == 0 })
+}
