@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"fairway/integration/report"
 )
 
 // Results are what the file holds.
@@ -92,18 +93,8 @@ func run(ctx context.Context, dir, out string, tasks int) (r Results, err error)
 	if err := errors.Join(err, again.close()); err != nil {
 		return r, err
 	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return r, err
-	}
-	if err := os.MkdirAll(filepath.Dir(out), 0o755); err != nil {
-		return r, err
-	}
-	if err := os.WriteFile(out, append(text, '\n'), 0o644); err != nil {
-		return r, err
-	}
-	fmt.Printf("%s\n", text)
-	return r, nil
+	fmt.Printf("%+v\n", r)
+	return r, report.Write(out, r)
 }
 
 // missed are the bars that the results do not reach.
