@@ -198,8 +198,10 @@ func (m *machine) explain(j *job) *v1.Explanation {
 		f, only = j.role.launcher, allocator.GroupID(j.num)
 	}
 	waiting := uint64(0)
-	var first *v1.GroupExplanation
+	var first *v1.GroupExplanation // the one that is served first
+	var highest int32
 	if f != nil {
+		ahead := m.ahead(f)
 		m.alloc.Groups(allocator.FrameworkID(f.num), func(id allocator.GroupID) {
 			if only != 0 && id != only {
 				return
@@ -210,8 +212,12 @@ func (m *machine) explain(j *job) *v1.Explanation {
 			}
 			g := m.explainGroup(id, &e)
 			waiting += uint64(e.Outstanding)
-			if first == nil {
-				first = g
+			priority := f.priority(id)
+			if n := ahead(priority); n > 0 && shortOfRoom(e.Unblock) {
+				g.Unblock = fmt.Sprintf("%s (%d) come first; then %s", reasonTexts[allocator.HigherPriority].help, n, g.Unblock)
+			}
+			if first == nil || priority > highest {
+				first, highest = g, priority
 			}
 			x.Groups = append(x.Groups, g)
 		})
@@ -249,6 +255,43 @@ func (m *machine) explain(j *job) *v1.Explanation {
 		x.Summary = fmt.Sprintf("%d %s: %s", waiting, what, first.Unblock)
 	}
 	return x
+}
+
+// priority of a group; the launcher's have none.
+func (f *framework) priority(id allocator.GroupID) int32 {
+	if g := f.groups[id]; g != nil {
+		return g.stated.GetPriority()
+	}
+	return 0
+}
+
+// ahead tells how many tasks wait in a framework's groups of a higher priority than the given one. They are counted here
+// and not by the allocator, where an agent that has room for both is never left with it.
+func (m *machine) ahead(f *framework) func(priority int32) uint64 {
+	waiting := map[int32]uint64{}
+	m.alloc.Groups(allocator.FrameworkID(f.num), func(id allocator.GroupID) {
+		if n, ok := m.alloc.Outstanding(allocator.FrameworkID(f.num), id); ok && n > 0 {
+			waiting[f.priority(id)] += uint64(n)
+		}
+	})
+	return func(priority int32) (n uint64) {
+		for p, k := range waiting {
+			if p > priority {
+				n += k
+			}
+		}
+		return n
+	}
+}
+
+// shortOfRoom tells the reasons that end when something becomes free, for which groups of higher priority are due first.
+func shortOfRoom(r allocator.Reason) bool {
+	switch r {
+	case allocator.NotEnoughCPU, allocator.NotEnoughMemory, allocator.NotEnoughDisk, allocator.NotEnoughGPU, allocator.NotEnoughPorts,
+		allocator.NotEnoughNamed, allocator.RoleLimit, allocator.FairShare:
+		return true
+	}
+	return false
 }
 
 func (m *machine) explainGroup(id allocator.GroupID, e *allocator.Explanation) *v1.GroupExplanation {
@@ -321,5 +364,5 @@ var reasonTexts = [allocator.NumReasons]struct{ what, help string }{
 	allocator.OfferRescinded:      {"offer taken back", "an offer was taken back"},
 	allocator.AgentLost:           {"agent lost", "an agent was lost"},
 	allocator.FrameworkGone:       {"framework gone", "its framework has gone"},
-	allocator.HigherPriority:      {"higher priority first", "other requests of the same framework come first"},
+	allocator.HigherPriority:      {"higher priority first", "requests of higher priority of the same framework"},
 }
