@@ -29,18 +29,15 @@ stream of the rows instead, for pyarrow and others.`,
 			if arrow && len(args) > 1 {
 				return usagef("--arrow takes one URL: a stream has one schema")
 			}
-			mux, err := a.mux()
-			if err != nil {
-				return err
-			}
-			defer mux.Close()
-			w := bufio.NewWriterSize(c.OutOrStdout(), 256<<10)
-			for _, url := range args {
-				if err := cat(c.Context(), mux, url, arrow, w); err != nil {
-					return quietPipe(err)
+			return a.files(func(mux *storage.Mux) error {
+				w := bufio.NewWriterSize(c.OutOrStdout(), 256<<10)
+				for _, url := range args {
+					if err := cat(c.Context(), mux, url, arrow, w); err != nil {
+						return quietPipe(err)
+					}
 				}
-			}
-			return quietPipe(w.Flush())
+				return quietPipe(w.Flush())
+			})
 		},
 	}
 	c.Flags().BoolVar(&arrow, "arrow", false, "write one Arrow IPC stream")
@@ -80,18 +77,15 @@ Callers show the token of a file (written if absent) as "authorization: Bearer T
 			if err != nil {
 				return err
 			}
-			mux, err := a.mux()
-			if err != nil {
-				return err
-			}
-			defer mux.Close()
-			l, err := net.Listen("tcp", listen)
-			if err != nil {
-				return usagef("--listen: %w", err)
-			}
-			fmt.Fprintf(c.ErrOrStderr(), "Arrow Flight on %s; token in %s\n", l.Addr(), tokenFile)
-			s := &columnar.Server{Token: token, Fill: results.Serving(mux, args[0], "")}
-			return s.Serve(c.Context(), l)
+			return a.files(func(mux *storage.Mux) error {
+				l, err := net.Listen("tcp", listen)
+				if err != nil {
+					return usagef("--listen: %w", err)
+				}
+				fmt.Fprintf(c.ErrOrStderr(), "Arrow Flight on %s; token in %s\n", l.Addr(), tokenFile)
+				s := &columnar.Server{Token: token, Fill: results.Serving(mux, args[0], "")}
+				return s.Serve(c.Context(), l)
+			})
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8815", "loopback address")

@@ -229,13 +229,16 @@ func registry() *mapreduce.Registry {
 	return r
 }
 
-// mux reaches all file systems; a path without scheme lies in the default one of Hadoop's configuration.
-func (a *app) mux() (*storage.Mux, error) {
+// files runs f with all file systems and closes what it opened. A path without scheme lies in the default one of
+// Hadoop's configuration.
+func (a *app) files(f func(*storage.Mux) error) error {
 	url, err := hdfs.DefaultURL(hdfsOptions(a.conf))
 	if err != nil {
-		return nil, usageError{err}
+		return usageError{err}
 	}
-	return storage.NewMux(openers(a.conf), url), nil
+	mux := storage.NewMux(openers(a.conf), url)
+	defer mux.Close()
+	return f(mux)
 }
 
 func (a *app) submitMapReduce(c *cobra.Command, f mapReduceFlags, args []string) error {
@@ -249,14 +252,13 @@ func (a *app) submitMapReduce(c *cobra.Command, f mapReduceFlags, args []string)
 		return err
 	}
 	defer b.Close()
-	mux, err := a.mux()
-	if err != nil {
-		return err
-	}
-	defer mux.Close()
-	cl := &submit.Client{Broker: b, Mux: mux, Registry: reg, Logger: zap.NewNop()}
 	show := newProgressView(c.ErrOrStderr(), f.quiet || a.output == "json")
-	final, err := cl.Run(c.Context(), job, submit.Submission{Detach: f.detach, LocalCoordinator: f.localCoordinator, Progress: show.update})
+	var final *v1.Job
+	err = a.files(func(mux *storage.Mux) error {
+		cl := &submit.Client{Broker: b, Mux: mux, Registry: reg, Logger: zap.NewNop()}
+		final, err = cl.Run(c.Context(), job, submit.Submission{Detach: f.detach, LocalCoordinator: f.localCoordinator, Progress: show.update})
+		return err
+	})
 	show.close()
 	if final != nil {
 		if a.output == "json" {
@@ -302,24 +304,18 @@ func (a *app) hiddenCommands() []*cobra.Command {
 			if err != nil {
 				return err
 			}
-			mux, err := a.mux()
-			if err != nil {
-				return err
-			}
-			defer mux.Close()
-			err = coordinator.Main(c.Context(), coordinator.Config{Args: args, Connect: a.connect, Mux: mux, Registry: registry(), Logger: log})
+			err = a.files(func(mux *storage.Mux) error {
+				return coordinator.Main(c.Context(), coordinator.Config{Args: args, Connect: a.connect, Mux: mux, Registry: registry(), Logger: log})
+			})
 			if errors.Is(err, coordinator.ErrFailed) || errors.Is(err, coordinator.ErrKilled) {
 				return nil // the broker knows; the coordinator itself did its work
 			}
 			return err
 		}},
 		{Use: submit.TaskMode, Hidden: true, Args: cobra.ArbitraryArgs, DisableFlagParsing: true, RunE: func(c *cobra.Command, _ []string) error {
-			mux, err := a.mux()
-			if err != nil {
-				return err
-			}
-			defer mux.Close()
-			return umbilical.RunTask(c.Context(), umbilical.TaskConfig{Mux: mux, Registry: registry()})
+			return a.files(func(mux *storage.Mux) error {
+				return umbilical.RunTask(c.Context(), umbilical.TaskConfig{Mux: mux, Registry: registry()})
+			})
 		}},
 	}
 }
