@@ -164,9 +164,13 @@ func TestMasterKilled(t *testing.T) {
 // A JVM that takes more memory than its container has ends with YARN's words, and only it.
 func TestContainersOverTheirMemory(t *testing.T) {
 	put(t, withAccount, home(withAccount, "memory/in.txt"), "line 0\n")
+	m, _, _ := gate(t)
 	eater := script(t, "eater.py", "#!/usr/bin/env python3\nimport sys, time\nb = bytearray(3 << 30)\nfor i in range(0, len(b), 4096):\n    b[i] = 1\ntime.sleep(60)\n")
 	for name, args := range map[string][]string{
 		"python": {"-Dmapreduce.map.maxattempts=1", "-files", eater, "-mapper", "eater.py"},
+		// The JVM's own buffer for sorting is larger than its container.
+		"java": {"-Dmapreduce.map.maxattempts=1", "-Dmapreduce.map.memory.mb=1024", "-Dmapreduce.task.io.sort.mb=1300", "-Dmapreduce.map.java.opts=-Xmx1800m",
+			"-files", m, "-mapper", filepath.Base(m)},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
