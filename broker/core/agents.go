@@ -133,15 +133,15 @@ func (m *machine) resumeAgent(a *agent) {
 func (m *machine) agentMessage(s *agentSession, x *v1.AgentMessage) {
 	a := s.agent
 	if r := x.GetRegister(); r != nil {
-		if a != nil {
+		if a != nil || s.waiting {
 			m.dismiss(s, "this session has registered already")
 			return
 		}
-		if err := m.registerAgent(s, r); err != nil {
-			m.log.Warn("an agent was refused", zap.String("host", r.GetInfo().GetHost()), zap.String("remote", s.caller.Remote), zap.Error(err))
-			m.dismiss(s, err.Error())
-		}
+		m.queueAgent(s, r)
 		return
+	}
+	if s.waiting {
+		return // a heartbeat; it knows of nothing yet that it could have said
 	}
 	if a == nil {
 		m.dismiss(s, "the first message of a session registers")
@@ -355,6 +355,7 @@ func (m *machine) setAgentStatus(a *agent, status uint8, why string) {
 // it is unreachable.
 func (m *machine) agentGone(s *agentSession) {
 	a := s.agent
+	s.waiting = false
 	if a == nil || a.session != s {
 		return
 	}

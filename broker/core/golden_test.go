@@ -62,6 +62,8 @@ func scriptConfig(t *testing.T, d *datadriven.TestData) Config {
 			c.Roles = append(c.Roles, Role{Path: path, Weight: n})
 		case "share":
 			c.CoordinatorShare, _ = strconv.ParseFloat(a.Vals[0], 64)
+		case "rate":
+			c.AgentRate, _ = strconv.Atoi(a.Vals[0])
 		case "gone":
 			c.AgentGone, _ = time.ParseDuration(a.Vals[0])
 		default:

@@ -52,9 +52,10 @@ type machine struct {
 	hostAgents map[allocator.HostID][]*agent
 	unplaced   map[*group]*framework // groups that want hosts without agents
 
-	paused   bool // offers pause after a restart
-	awaited  int  // agents known from before the restart ...
-	returned int  // ... and those of them that are back
+	admitted int64 // the turn of the agent that registered last; see queueAgent
+	paused   bool  // offers pause after a restart
+	awaited  int   // agents known from before the restart ...
+	returned int   // ... and those of them that are back
 	fits     map[resource.Vector]bool
 	census   [4]int          // agents by status
 	total    resource.Vector // of the agents that the allocator knows

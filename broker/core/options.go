@@ -51,6 +51,7 @@ type Config struct {
 	Heartbeat    time.Duration // agents are told to send one at least so often [5 s]
 	AgentTimeout time.Duration // silence after which an agent is unreachable [30 s]
 	AgentGone    time.Duration // time unreachable after which its tasks are lost [10 min]
+	AgentRate    int           // registrations of agents a second, so that many that come back at once leave time for others [1000]
 
 	Failover         time.Duration // of frameworks that do not say [1 min]
 	RecoveryPause    time.Duration // no offers after a start, at most [1 min]
@@ -89,6 +90,9 @@ func (c Config) withDefaults() Config {
 	if c.CoordinatorShare == 0 {
 		c.CoordinatorShare = 0.2
 	}
+	if c.AgentRate == 0 {
+		c.AgentRate = 1000
+	}
 	if c.JobsKept == 0 {
 		c.JobsKept = 10_000
 	}
@@ -106,6 +110,9 @@ func (c Config) check() error {
 		if d < 0 {
 			return fmt.Errorf("%s is negative: %v", name, d)
 		}
+	}
+	if c.AgentRate < 0 || c.AgentRate > 1_000_000 {
+		return fmt.Errorf("agent rate is %d, want 1 to a million a second", c.AgentRate)
 	}
 	if c.AgentTimeout < 2*c.Heartbeat {
 		return fmt.Errorf("agent timeout %v is less than two heartbeats of %v", c.AgentTimeout, c.Heartbeat)

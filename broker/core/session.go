@@ -196,7 +196,9 @@ type agentSession struct {
 	untaken atomic.Int32
 	stop    func() bool
 
-	agent *agent // set by the owner at registration, read by nobody else
+	// Of the owner, read by nobody else.
+	agent   *agent // set at registration
+	waiting bool   // to be registered
 }
 
 // Send implements api.AgentSession. Only registrations and heartbeats are refused for load: a status that was refused
