@@ -21,13 +21,14 @@ const parquetRows = 16 << 10
 // parquetFile reads the row groups of a Parquet file that start in a range.
 //
 // It reads column after column in the caller's goroutine: pqarrow's own record reader uses others, in which a panic
-// over damaged bytes would end the process.
+// over damaged bytes would end the process. See trial.go for columns of structs.
 type parquetFile struct {
 	mem    memory.Allocator
 	r      *file.Reader
 	arrow  *pqarrow.FileReader
 	sch    *arrow.Schema
 	leaves map[int]bool
+	flat   []bool // by leaf: a column of its own, not part of a struct or list
 	groups []group
 	i      int // the next group to open
 	cols   []*pqarrow.ColumnReader
@@ -62,6 +63,7 @@ func openParquet(mem memory.Allocator, f storage.File, offset, length, size int6
 	}
 	for i := range r.MetaData().Schema.NumColumns() {
 		p.leaves[i] = true
+		p.flat = append(p.flat, r.MetaData().Schema.Column(i).ColumnPath().String() == r.MetaData().Schema.Column(i).Name())
 	}
 	row := int64(0)
 	for i := range r.NumRowGroups() {
@@ -72,11 +74,6 @@ func openParquet(mem memory.Allocator, f storage.File, offset, length, size int6
 		row += g.rows
 		if g.start >= offset && g.start < offset+length {
 			p.groups = append(p.groups, g)
-		}
-	}
-	if nested(p.sch) {
-		if err := p.tryPages(); err != nil {
-			return nil, err
 		}
 	}
 	return p, nil
@@ -108,30 +105,6 @@ func groupOf(r *file.Reader, i int, row, size int64) (group, error) {
 	return g, nil
 }
 
-func nested(s *arrow.Schema) bool {
-	for _, f := range s.Fields() {
-		if _, ok := f.Type.(arrow.NestedType); ok {
-			return true
-		}
-	}
-	return false
-}
-
-// tryPages opens the pages of all columns once: for structs pqarrow does that in goroutines, where a panic would be
-// beyond recovery; what panics there panics here first.
-func (p *parquetFile) tryPages() error {
-	for _, g := range p.groups {
-		for c := range p.leaves {
-			pages, err := p.r.RowGroup(g.index).GetColumnPageReader(c)
-			if err != nil {
-				return fmt.Errorf("row group %d, column %d: %w", g.index, c, err)
-			}
-			file.NewColumnReader(p.r.MetaData().Schema.Column(c), pages, p.mem, p.r.BufferPool())
-		}
-	}
-	return nil
-}
-
 func (p *parquetFile) schema() *arrow.Schema { return p.sch }
 func (p *parquetFile) pos() int64            { return p.at }
 
@@ -155,6 +128,9 @@ func (p *parquetFile) next() (arrow.Record, int64, error) {
 		}
 		p.open, p.done = p.groups[p.i], 0
 		p.i++
+		if err := p.try(p.open); err != nil {
+			return nil, 0, err
+		}
 		for i := range p.sch.NumFields() {
 			c, err := p.arrow.GetFieldReader(context.Background(), i, p.leaves, []int{p.open.index})
 			if err != nil {
