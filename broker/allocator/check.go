@@ -210,6 +210,12 @@ func (m *Machine) checkTree() error {
 					eff |= 1 << fw.queues[i].class
 				}
 			}
+			if fw.sole >= 0 {
+				if eff != 0 {
+					return broken("framework %d: group %d is not the only one", n.id, fw.sole)
+				}
+				eff = 1 << m.groups[fw.sole].class
+			}
 			if fw.mask != eff {
 				return broken("framework %d: mask %x, is %x", n.id, fw.mask, eff)
 			}
@@ -231,6 +237,9 @@ func (m *Machine) checkTree() error {
 			k := &m.nodes[kid]
 			alloc = alloc.Add(k.alloc)
 			kids |= n.effs[i]
+			if n.busy[i>>6]>>(i&63)&1 != 0 != (n.effs[i] != 0) {
+				return broken("role %d: child %d: demand %x is not shown", n.id, kid, n.effs[i])
+			}
 			for e := n.effs[i]; e != 0; e &= e - 1 {
 				count[bits.TrailingZeros64(e)]++
 			}
@@ -285,7 +294,10 @@ func (m *Machine) checkGroups() error {
 		if fw.groups.get(uint64(g.id)) != int32(at) {
 			return broken("group %d is not found", g.id)
 		}
-		if g.queued {
+		if (fw.sole == int32(at)) && !g.queued {
+			return broken("group %d: in the tree and not queued", g.id)
+		}
+		if g.queued && fw.sole != int32(at) {
 			q := fw.queue(g.prio, g.class)
 			if q == nil || int(g.qpos) >= len(q.heap) || q.heap[g.qpos] != (queued{g.seq, int32(at)}) {
 				return broken("group %d: not in its queue", g.id)

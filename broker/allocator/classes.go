@@ -28,6 +28,7 @@ type classes struct {
 // threshold orders the classes by their need of one kind.
 type threshold struct {
 	slot  int
+	most  int64    // the last of needs
 	needs []int64  // ascending, > 0
 	masks []uint64 // masks[i]: the classes whose need is below needs[i]; one more entry for all
 }
@@ -83,7 +84,8 @@ func (c *classes) build() {
 			continue
 		}
 		slices.Sort(needs)
-		t := threshold{slot: slot, needs: slices.Compact(needs)}
+		needs = slices.Compact(needs)
+		t := threshold{slot: slot, most: needs[len(needs)-1], needs: needs}
 		for i := 0; i <= len(t.needs); i++ {
 			var mask uint64
 			for k := c.known; k != 0; k &= k - 1 {
@@ -102,8 +104,10 @@ func (c *classes) build() {
 func (c *classes) fit(free *resource.Vector) uint64 {
 	mask := c.known
 	for i := range c.dims {
-		t := &c.dims[i]
-		mask &= t.below(free[t.slot])
+		// Some kinds are seldom short anywhere.
+		if t := &c.dims[i]; free[t.slot] < t.most {
+			mask &= t.below(free[t.slot])
+		}
 	}
 	if free[resource.CPU] >= c.minOffer[resource.CPU] || free[resource.Memory] >= c.minOffer[resource.Memory] {
 		mask |= classicBit

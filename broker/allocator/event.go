@@ -332,7 +332,7 @@ func (m *Machine) frameworkAdd(e *Event) error {
 		return fmt.Errorf("framework %d: %w", e.Framework, err)
 	}
 	for int(e.Framework) >= len(m.fws) {
-		m.fws = append(m.fws, framework{node: none, filters: none})
+		m.fws = append(m.fws, framework{node: none, filters: none, sole: none})
 	}
 	fw := &m.fws[e.Framework]
 	switch {
@@ -386,7 +386,7 @@ func (m *Machine) reap(id int32) {
 		return
 	}
 	m.freeNode(fw.node)
-	m.fws[id] = framework{node: none, filters: none}
+	m.fws[id] = framework{node: none, filters: none, sole: none}
 }
 
 func (m *Machine) suppress(id FrameworkID, on bool) error {

@@ -105,9 +105,10 @@ type framework struct {
 	suppressed bool
 	node       int32
 	role       RoleID
-	groups     table // GroupID -> index in Machine.groups
+	groups     table  // GroupID -> index in Machine.groups
+	sole       int32  // the group that waits in the tree, if it is the only one: it is in no queue then; or none
+	mask       uint64 // classes of the groups that wait in the tree
 	queues     []queue
-	mask       uint64 // classes of queues that are not empty
 	offered    resource.Vector
 	waiting    int64 // outstanding of all groups
 	filters    int32
@@ -206,6 +207,25 @@ func (m *Machine) enqueue(at int32) {
 	}
 	g.queued = true
 	fw := &m.fws[g.fw]
+	switch {
+	case fw.mask == 0:
+		fw.sole = at
+	case fw.sole >= 0:
+		m.push(fw, fw.sole)
+		fw.sole = none
+		fallthrough
+	default:
+		m.push(fw, at)
+	}
+	if bit := uint64(1) << g.class; fw.mask&bit == 0 {
+		fw.mask |= bit
+		m.showDemand(fw)
+	}
+}
+
+// push puts a group into the queue of its priority and class.
+func (m *Machine) push(fw *framework, at int32) {
+	g := &m.groups[at]
 	q := fw.queue(g.prio, g.class)
 	if q == nil {
 		i, _ := slices.BinarySearchFunc(fw.queues, g, func(q queue, g *group) int {
@@ -219,10 +239,6 @@ func (m *Machine) enqueue(at int32) {
 	}
 	q.heap = append(q.heap, queued{g.seq, at})
 	m.queueUp(q.heap, len(q.heap)-1)
-	if bit := uint64(1) << g.class; fw.mask&bit == 0 {
-		fw.mask |= bit
-		m.showDemand(fw)
-	}
 }
 
 func (m *Machine) dequeue(at int32) {
@@ -232,6 +248,11 @@ func (m *Machine) dequeue(at int32) {
 	}
 	g.queued = false
 	fw := &m.fws[g.fw]
+	if fw.sole == at {
+		fw.sole, fw.mask = none, 0
+		m.showDemand(fw)
+		return
+	}
 	q := fw.queue(g.prio, g.class)
 	last := len(q.heap) - 1
 	i := int(g.qpos)
@@ -285,6 +306,12 @@ func (fw *framework) queue(prio int32, class uint8) *queue {
 // first is the framework's group that comes first among the classes in fit: highest priority, then oldest; none for a
 // classic framework.
 func (fw *framework) first(fit uint64) int32 {
+	if fw.mask&fit == 0 {
+		return none
+	}
+	if fw.sole >= 0 {
+		return fw.sole
+	}
 	best, seq, prio := none, uint64(0), int32(0)
 	for i := range fw.queues {
 		q := &fw.queues[i]

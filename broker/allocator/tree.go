@@ -12,29 +12,32 @@ const none = int32(-1)
 
 // node is a role or a framework in the tree of shares. A role keeps its children's keys and demands side by side, in
 // order of (roles by id, then frameworks by id), so that the choice of a child is one scan and ties fall the same way.
+// What every placement changes on its way up the tree is in the first two of six cache lines.
 type node struct {
 	parent     int32
 	pos        int32 // among the parent's children
 	depth      int32
-	id         uint32 // RoleID or FrameworkID
 	isRole     bool
 	limited    bool
 	guaranteed bool
 	forced     bool            // over its limit by something other than an offer
 	cost       uint64          // 2^costBits * 1000 / weight
-	limitMask  uint64          // classes that still fit below the limit
 	kidsMask   uint64          // classes that any child waits for
+	limitMask  uint64          // classes that still fit below the limit
 	alloc      resource.Vector // used and offered, of all below
 
 	// Of roles.
-	effs      []uint64 // classes that could be served in the child
-	keys      []uint64 // least is due first
-	kids      []int32
+	keys      []uint64   // least is due first
+	effs      []uint64   // classes that could be served in the child
+	busy      []uint64   // a bit for each child that could be served
 	count     *[64]int32 // by class: children that could be served
+	kids      []int32
+	limitHits []groupRef // groups outside the tree that the limit refused
 	weight    int64
 	guarantee resource.Vector
 	limit     resource.Vector
-	limitHits []groupRef // groups outside the tree that the limit refused
+	id        uint32 // RoleID or FrameworkID
+	_         [12]byte
 }
 
 const (
@@ -50,6 +53,7 @@ type scale struct {
 	shift  uint   // of the 128-bit product
 	left   uint   // shift in two parts: of the amount, and of the upper word of the product
 	right  uint
+	much   uint64 // larger amounts do not bear the shift to the left
 	slot   int
 }
 
@@ -65,6 +69,7 @@ func newScale(slot int, total int64) scale {
 	q, _ := bits.Div64(hi, lo, uint64(total))
 	s := scale{slot: slot, factor: q, shift: 63 + p - shareBits}
 	s.left, s.right = 64-min(s.shift, 64), max(s.shift, 64)-64
+	s.much = math.MaxUint64 >> s.left
 	return s
 }
 
@@ -86,12 +91,11 @@ func (m *Machine) key(n *node) uint64 {
 	for i := range m.scales {
 		s := &m.scales[i]
 		amount := uint64(max(n.alloc[s.slot&(resource.Slots-1)], 0))
-		a := amount << (s.left & 63)
-		if a>>(s.left&63) != amount {
+		if amount > s.much {
 			share = max(share, s.shareOfMuch(amount))
 			continue
 		}
-		hi, _ := bits.Mul64(a, s.factor)
+		hi, _ := bits.Mul64(amount<<(s.left&63), s.factor)
 		share = max(share, hi>>(s.right&63))
 	}
 	hi, lo := bits.Mul64(share, n.cost)
@@ -164,10 +168,21 @@ func (m *Machine) newNode(parent int32, isRole bool, id uint32) int32 {
 	p.kids = slices.Insert(p.kids, pos, at)
 	p.keys = slices.Insert(p.keys, pos, m.key(n))
 	p.effs = slices.Insert(p.effs, pos, 0)
-	for i := pos; i < len(p.kids); i++ {
+	m.renumber(p, pos)
+	return at
+}
+
+// renumber tells a role's children from a position on where they are now.
+func (m *Machine) renumber(p *node, from int) {
+	for i := from; i < len(p.kids); i++ {
 		m.nodes[p.kids[i]].pos = int32(i)
 	}
-	return at
+	p.busy = append(p.busy[:0], make([]uint64, (len(p.kids)+63)>>6)...)
+	for i, eff := range p.effs {
+		if eff != 0 {
+			p.busy[i>>6] |= 1 << (i & 63)
+		}
+	}
 }
 
 func (m *Machine) compareIDs(a, b *node) int {
@@ -196,9 +211,7 @@ func (m *Machine) freeNode(at int32) {
 	p.kids = slices.Delete(p.kids, pos, pos+1)
 	p.keys = slices.Delete(p.keys, pos, pos+1)
 	p.effs = slices.Delete(p.effs, pos, pos+1)
-	for i := pos; i < len(p.kids); i++ {
-		m.nodes[p.kids[i]].pos = int32(i)
-	}
+	m.renumber(p, pos)
 	*n = node{parent: none}
 	m.freeNodes = append(m.freeNodes, at)
 }
@@ -276,6 +289,11 @@ func (m *Machine) setEff(at int32, eff uint64) {
 			return
 		}
 		p.effs[n.pos] = eff
+		if bit := uint64(1) << (n.pos & 63); eff != 0 {
+			p.busy[n.pos>>6] |= bit
+		} else {
+			p.busy[n.pos>>6] &^= bit
+		}
 		kids := p.kidsMask
 		for d := diff; d != 0; d &= d - 1 {
 			b := bits.TrailingZeros64(d)
@@ -306,7 +324,7 @@ func (m *Machine) due(fit uint64) (node int32, classes uint64) {
 		if !n.isRole {
 			return at, fit
 		}
-		best := least(n.effs, n.keys, fit)
+		best := n.least(fit)
 		if best < 0 {
 			return none, 0
 		}
@@ -315,9 +333,33 @@ func (m *Machine) due(fit uint64) (node int32, classes uint64) {
 	}
 }
 
+// manyBusy is from how many children of 64 on that could be served it costs less to look at all.
+const manyBusy = 8
+
 // least is the child with the least key, and of equal ones the first, among those with a class in fit; -1 if there is none.
-// It has no branch on what it reads, for none could be foreseen.
-func least(effs, keys []uint64, fit uint64) int {
+func (n *node) least(fit uint64) int {
+	best, key := -1, uint64(math.MaxUint64)
+	for i, word := range n.busy {
+		at := i << 6
+		if bits.OnesCount64(word) >= manyBusy {
+			end := min(at+64, len(n.effs))
+			if i := leastOf(n.effs[at:end], n.keys[at:end], fit); i >= 0 && (best < 0 || n.keys[at+i] < key) {
+				best, key = at+i, n.keys[at+i]
+			}
+			continue
+		}
+		for ; word != 0; word &= word - 1 {
+			i := at + bits.TrailingZeros64(word)
+			if k := n.keys[i]; n.effs[i]&fit != 0 && (best < 0 || k < key) {
+				best, key = i, k
+			}
+		}
+	}
+	return best
+}
+
+// leastOf has no branch on what it reads, for none could be foreseen.
+func leastOf(effs, keys []uint64, fit uint64) int {
 	best, key := -1, uint64(math.MaxUint64)
 	keys = keys[:len(effs)]
 	for i, eff := range effs {

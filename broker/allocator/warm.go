@@ -63,8 +63,10 @@ func (m *Machine) warm(events []Event) {
 		}
 	}
 	var sum int64
+	mask := uint32(len(m.holdings.slots) - 1)
 	for _, at := range w.holds[:touched] {
-		sum += int64(m.holdings.slots[at].key)
+		// Its home, and where the row of taken slots is likely to end.
+		sum += int64(m.holdings.slots[at].key) + int64(m.holdings.slots[((at|1)+1)&mask].key)
 	}
 	for _, id := range w.agents[:touched] {
 		a := &m.agents[id]
@@ -88,7 +90,7 @@ func (m *Machine) warm(events []Event) {
 			w.groups[groups] = at
 			groups++
 		}
-		if len(fw.queues) > 0 {
+		if fw.sole < 0 && len(fw.queues) > 0 {
 			sum += int64(fw.queues[0].class)
 		}
 	}
