@@ -39,7 +39,9 @@ func (c *Client) Java(ctx context.Context, args ...string) (string, error) {
 
 // Command is a command line for a class.
 func (c *Client) Command(ctx context.Context, args ...string) (*exec.Cmd, error) {
-	classPath, err := c.install.classPath(c.ConfDir)
+	in := c.install
+	in.helper = "" // Hadoop's own jars and nothing else
+	classPath, err := in.classPath(c.ConfDir)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +96,9 @@ func (in Install) ClientConf(dir string, h *HDFS, more map[string]string) error 
 	for k, v := range more {
 		yarn[k], mapred[k] = v, v
 	}
+	if err := writeLog4j(dir); err != nil {
+		return err
+	}
 	for file, conf := range map[string]map[string]string{
 		"core-site.xml": {"fs.defaultFS": h.URL(), "hadoop.tmp.dir": filepath.Join(dir, "tmp")},
 		"hdfs-site.xml": h.conf, "yarn-site.xml": yarn, "mapred-site.xml": mapred,
@@ -103,4 +108,13 @@ func (in Install) ClientConf(dir string, h *HDFS, more map[string]string) error 
 		}
 	}
 	return nil
+}
+
+// writeLog4j writes how clients log: on stderr, warnings unless told otherwise.
+func writeLog4j(dir string) error {
+	text, err := javaSources.ReadFile("java/log4j.properties")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "log4j.properties"), text, 0o644)
 }

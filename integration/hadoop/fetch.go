@@ -68,6 +68,7 @@ type Install struct {
 	helper  string // jar of our own Java
 	archive string // class-data archive of MiniHDFS, or "" if there is none
 	java    string // path of the java command
+	version string
 }
 
 // DefaultCache returns the folder that Fetch uses when none is given: .cache at the root of this repository, which git
@@ -116,11 +117,9 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 		return Install{}, err
 	}
 	defer unlock()
-	in := Install{java: java, Lib: filepath.Join(root, "lib-"+keyOf(pom()))}
-	if _, err := os.Stat(in.Lib); err != nil {
-		if err := fetchJars(ctx, root, in.Lib, log); err != nil {
-			return Install{}, err
-		}
+	in := Install{java: java, version: Version}
+	if in.Lib, err = ensureJars(ctx, root, Version, artifacts(), log); err != nil {
+		return Install{}, err
 	}
 	sources, key, err := readSources()
 	if err != nil {
@@ -135,6 +134,50 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 	}
 	in.archive, err = in.ensureArchive(ctx, helperDir, log)
 	return in, err
+}
+
+// FetchClient makes the client, ApplicationMaster and examples of another version of Hadoop available, for clients of a
+// cluster; nothing else can be started from it.
+func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger) (Install, error) {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	if cacheDir == "" {
+		cacheDir = DefaultCache()
+	}
+	root, err := filepath.Abs(filepath.Join(cacheDir, "hadoop-"+version))
+	if err != nil {
+		return Install{}, err
+	}
+	in := Install{version: version}
+	if in.java, _, err = findJDK(ctx); err != nil {
+		return Install{}, err
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return Install{}, fmt.Errorf("make cache folder: %w", err)
+	}
+	unlock, err := lockFolder(ctx, root)
+	if err != nil {
+		return Install{}, err
+	}
+	defer unlock()
+	var list []artifact
+	for _, name := range []string{"hadoop-client", "hadoop-mapreduce-client-jobclient", "hadoop-mapreduce-client-shuffle",
+		"hadoop-mapreduce-client-app", "hadoop-mapreduce-examples", "hadoop-streaming"} {
+		list = append(list, artifact{Group: "org.apache.hadoop", Name: name, Version: version})
+	}
+	in.Lib, err = ensureJars(ctx, root, version, list, log)
+	return in, err
+}
+
+// ensureJars fetches what list names, if it is not there, and returns the folder.
+func ensureJars(ctx context.Context, root, version string, list []artifact, log *zap.Logger) (string, error) {
+	pom := pom(list)
+	lib := filepath.Join(root, "lib-"+keyOf(pom))
+	if _, err := os.Stat(lib); err == nil {
+		return lib, nil
+	}
+	return lib, fetchJars(ctx, root, lib, version, pom, log)
 }
 
 // ensureArchive returns a class-data archive, which halves the start of HDFS, or "" if this JVM makes none: all works
@@ -213,7 +256,8 @@ func findJDK(ctx context.Context) (java, javac string, err error) {
 	return java, javac, nil
 }
 
-func pom() []byte {
+// pom asks Maven for artifacts.
+func pom(list []artifact) []byte {
 	type project struct {
 		XMLName      xml.Name   `xml:"http://maven.apache.org/POM/4.0.0 project"`
 		Model        string     `xml:"modelVersion"`
@@ -223,14 +267,14 @@ func pom() []byte {
 		Dependencies []artifact `xml:"dependencies>dependency"`
 	}
 	text, err := xml.MarshalIndent(project{
-		Model: "4.0.0", Group: "fairway", Name: "hadoop", Version: "1", Dependencies: artifacts()}, "", "  ")
+		Model: "4.0.0", Group: "fairway", Name: "hadoop", Version: "1", Dependencies: list}, "", "  ")
 	if err != nil {
 		panic(err) // constant input
 	}
 	return text
 }
 
-func fetchJars(ctx context.Context, root, lib string, log *zap.Logger) error {
+func fetchJars(ctx context.Context, root, lib, version string, pom []byte, log *zap.Logger) error {
 	mvn, err := exec.LookPath("mvn")
 	if err != nil {
 		return ErrNoMaven
@@ -240,10 +284,10 @@ func fetchJars(ctx context.Context, root, lib string, log *zap.Logger) error {
 		return err
 	}
 	defer os.RemoveAll(temp)
-	if err := os.WriteFile(filepath.Join(temp, "pom.xml"), pom(), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(temp, "pom.xml"), pom, 0o644); err != nil {
 		return err
 	}
-	log.Info("fetching Hadoop from Maven Central, about 100 MB", zap.String("version", Version), zap.String("into", lib))
+	log.Info("fetching Hadoop from Maven Central, about 100 MB", zap.String("version", version), zap.String("into", lib))
 	start := time.Now()
 	done := make(chan struct{})
 	go reportProgress(filepath.Join(temp, "lib"), log, done)
@@ -256,7 +300,7 @@ func fetchJars(ctx context.Context, root, lib string, log *zap.Logger) error {
 		return fmt.Errorf("fetch Hadoop: %w", ctx.Err())
 	}
 	if err != nil {
-		return fmt.Errorf("fetch Hadoop %s with Maven (is the network or a mirror reachable?): %w: %s", Version, err, mavenError(out))
+		return fmt.Errorf("fetch Hadoop %s with Maven (is the network or a mirror reachable?): %w: %s", version, err, mavenError(out))
 	}
 	if err := os.Chmod(temp, 0o755); err != nil {
 		return err
@@ -388,7 +432,10 @@ func (in Install) classPath(before ...string) (string, error) {
 		return "", fmt.Errorf("no jars in %s: delete the folder and fetch again", in.Lib)
 	}
 	sort.Strings(jars)
-	return strings.Join(append(append(before, in.helper), jars...), ":"), nil
+	if in.helper != "" {
+		before = append(before, in.helper)
+	}
+	return strings.Join(append(before, jars...), ":"), nil
 }
 
 func keyOf(text []byte) string {

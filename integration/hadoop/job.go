@@ -26,12 +26,12 @@ type JobResult struct {
 
 // ExamplesJar holds wordcount, teragen, terasort, teravalidate, grep, pi.
 func (in Install) ExamplesJar() string {
-	return filepath.Join(in.Lib, "hadoop-mapreduce-examples-"+Version+".jar")
+	return filepath.Join(in.Lib, "hadoop-mapreduce-examples-"+in.version+".jar")
 }
 
 // StreamingJar runs programs as mappers and reducers.
 func (in Install) StreamingJar() string {
-	return filepath.Join(in.Lib, "hadoop-streaming-"+Version+".jar")
+	return filepath.Join(in.Lib, "hadoop-streaming-"+in.version+".jar")
 }
 
 var (

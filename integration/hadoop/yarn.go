@@ -200,7 +200,7 @@ func (y *YARN) configure(o YARNOptions) error {
 			writeConf(filepath.Join(dir, "yarn-site.xml"), yarn), writeConf(filepath.Join(dir, "mapred-site.xml"), mapred),
 			writeConf(filepath.Join(dir, "capacity-scheduler.xml"), capacity))
 	}
-	if err := write(y.ConfDir, yarn); err != nil {
+	if err := errors.Join(write(y.ConfDir, yarn), writeLog4j(y.ConfDir)); err != nil {
 		return err
 	}
 	for _, host := range o.Hosts {
