@@ -3,6 +3,7 @@ package sorter
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -80,7 +81,8 @@ func BenchmarkBuffer(b *testing.B) {
 		keys  [][]byte
 		value int
 		size  int64
-	}{{"words", words, 1, wordBytes}, {"tera", tera, 90, int64(100 * len(tera))}} {
+		all   bool
+	}{{"words", words, 1, wordBytes, false}, {"words_all", words, 1, wordBytes, true}, {"tera", tera, 90, int64(100 * len(tera)), false}} {
 		b.Run(c.name, func(b *testing.B) {
 			value := make([]byte, c.value)
 			b.SetBytes(c.size)
@@ -90,10 +92,13 @@ func BenchmarkBuffer(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				for _, k := range c.keys {
-					if err := s.Emit(k, value); err != nil {
-						b.Fatal(err)
-					}
+				if c.all {
+					err = emitAll(s.(*buffer), c.keys, value)
+				} else {
+					err = mapreduce.EachRecord(&keyRecords{c.keys, value}, s.Emit)
+				}
+				if err != nil {
+					b.Fatal(err)
 				}
 				if _, err := s.Finish(filepath.Join(b.TempDir(), "out")); err != nil {
 					b.Fatal(err)
@@ -102,6 +107,31 @@ func BenchmarkBuffer(b *testing.B) {
 			}
 		})
 	}
+}
+
+// keyRecords are keys that share a value.
+type keyRecords struct {
+	keys  [][]byte
+	value []byte
+}
+
+func (r *keyRecords) Next() (key, value []byte, err error) {
+	if len(r.keys) == 0 {
+		return nil, nil, io.EOF
+	}
+	key, r.keys = r.keys[0], r.keys[1:]
+	return key, r.value, nil
+}
+
+// emitAll emits keys as the lines of a program come.
+func emitAll(s *buffer, keys [][]byte, value []byte) error {
+	values := slices.Repeat([][]byte{value}, 64)
+	for k := range slices.Chunk(keys, len(values)) {
+		if err := s.EmitAll(k, values[:len(k)]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // BenchmarkMerge merges runs of TeraSort records in memory.

@@ -56,14 +56,14 @@ func (b *buffer) EmitInt(key []byte, n int64) error {
 }
 
 func (b *buffer) Emit(key, value []byte) error {
-	var last *uint32
 	if b.same != nil && b.same.looking {
-		last = b.same.slot(key)
-		if b.same.again(b.data, *last, key, value) {
-			b.emitted(len(key) + len(value))
-			return nil
-		}
+		return b.emitOnce(key, value, b.same.slot(key))
 	}
+	return b.keep(key, value, nil)
+}
+
+// keep adds a record, and puts where it lies into last if that is not nil.
+func (b *buffer) keep(key, value []byte, last *uint32) error {
 	k, v := len(key), len(value)
 	need := k + v + 2
 	if k >= 0x80 || v >= 0x80 {

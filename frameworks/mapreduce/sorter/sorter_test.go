@@ -59,10 +59,19 @@ func collect(t testing.TB, o Options, records []record) [][]record {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range records {
-		if err := c.Emit([]byte(r.key), []byte(r.value)); err != nil {
-			t.Fatal(err)
+	if b, ok := c.(*buffer); ok && len(records)%2 == 0 {
+		var keys, values [][]byte
+		for _, r := range records {
+			keys, values = append(keys, []byte(r.key)), append(values, []byte(r.value))
 		}
+		err = b.EmitAll(keys, values)
+	} else {
+		for _, r := range records {
+			err = errors.Join(err, c.Emit([]byte(r.key), []byte(r.value)))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	path := filepath.Join(o.Dir, "out.run")
 	ix, err := c.Finish(path)

@@ -181,9 +181,54 @@ func (c *cutter) index(p []byte) int {
 	return bytes.Index(p, c.separator)
 }
 
+// allEmitter takes many records at once. Their bytes stay as they are only until it returns.
+type allEmitter interface {
+	EmitAll(keys, values [][]byte) error
+}
+
+// lineBatch is how many lines are emitted at once.
+const lineBatch = 64
+
+// batch gathers records for an allEmitter; for others it passes them on.
+type batch struct {
+	out          mapreduce.Emitter
+	all          allEmitter
+	keys, values [][]byte
+}
+
+func newBatch(out mapreduce.Emitter) *batch {
+	b := &batch{out: out}
+	if all, ok := out.(allEmitter); ok {
+		b.all, b.keys, b.values = all, make([][]byte, 0, lineBatch), make([][]byte, 0, lineBatch)
+	}
+	return b
+}
+
+func (b *batch) emit(key, value []byte) error {
+	if b.all == nil {
+		return b.out.Emit(key, value)
+	}
+	b.keys, b.values = append(b.keys, key), append(b.values, value)
+	if len(b.keys) < lineBatch {
+		return nil
+	}
+	return b.flush()
+}
+
+// flush emits what is left; the bytes of all records may change after it.
+func (b *batch) flush() error {
+	if len(b.keys) == 0 {
+		return nil
+	}
+	err := b.all.EmitAll(b.keys, b.values)
+	b.keys, b.values = b.keys[:0], b.values[:0]
+	return err
+}
+
 // drain emits the lines of a program. A \r before the \n is dropped, as Hadoop's LineReader does.
 func (c *cutter) drain(out mapreduce.Emitter) drain {
 	return func(r io.Reader) error {
+		lines := newBatch(out)
 		buf := make([]byte, readSize)
 		lo, hi := 0, 0 // the unread bytes
 		seen := 0      // up to here there is no line end
@@ -201,9 +246,12 @@ func (c *cutter) drain(out mapreduce.Emitter) drain {
 				if n := len(line); n > 0 && line[n-1] == '\r' {
 					line = line[:n-1]
 				}
-				if err := out.Emit(c.cut(line)); err != nil {
+				if err := lines.emit(c.cut(line)); err != nil {
 					return err
 				}
+			}
+			if err := lines.flush(); err != nil {
+				return err
 			}
 			if err != nil {
 				if !errors.Is(err, io.EOF) { // the deadline after a kill: the program's end will tell

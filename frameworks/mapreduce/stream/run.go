@@ -48,36 +48,6 @@ type run struct {
 	tail    tail
 }
 
-// pipeEnd is our end of a pipe. It knows whether we wait for the program there, and counts what moves.
-type pipeEnd struct {
-	f       *os.File
-	moved   *atomic.Int64
-	waiting atomic.Bool
-	bytes   int64
-	used    bool // there was something to write
-}
-
-func (e *pipeEnd) Write(p []byte) (int, error) {
-	e.used = e.used || len(p) > 0
-	e.waiting.Store(true)
-	n, err := e.f.Write(p)
-	e.waiting.Store(false)
-	e.bytes += int64(n)
-	e.moved.Add(int64(n))
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EPIPE) {
-		err = errProgramGone
-	}
-	return n, err
-}
-
-func (e *pipeEnd) Read(p []byte) (int, error) {
-	e.waiting.Store(true)
-	n, err := e.f.Read(p)
-	e.waiting.Store(false)
-	e.moved.Add(int64(n))
-	return n, err
-}
-
 // run starts the program, feeds it, drains it, and judges how it ended.
 func (r *run) run(feed feed, drain drain) error {
 	env := r.p.environment(r.cx)
@@ -100,6 +70,13 @@ func (r *run) run(feed feed, drain drain) error {
 		}
 		files = append(files, pipes[i][0], pipes[i][1])
 	}
+	var moved atomic.Int64
+	if r.in, err = newPipeEnd(pipes[0][1], &moved); err != nil {
+		return fmt.Errorf("start %s: %w", r.name, err)
+	}
+	if r.out, err = newPipeEnd(pipes[1][0], &moved); err != nil {
+		return fmt.Errorf("start %s: %w", r.name, err)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pipes[0][0], pipes[1][1], pipes[2][1]
 	if err := cmd.Start(); err != nil {
 		return r.blame(startError(argv, err))
@@ -109,9 +86,6 @@ func (r *run) run(feed feed, drain drain) error {
 	pipes[1][1].Close()
 	pipes[2][1].Close()
 
-	var moved atomic.Int64
-	r.in = &pipeEnd{f: pipes[0][1], moved: &moved}
-	r.out = &pipeEnd{f: pipes[1][0], moved: &moved}
 	stop := context.AfterFunc(ctx, func() {
 		cmd.Process.Kill()
 		// Children of the program may hold its pipes open; they are the container's to end.
