@@ -136,8 +136,8 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 	return in, err
 }
 
-// FetchClient makes the client, ApplicationMaster and examples of another version of Hadoop available, for clients of a
-// cluster; nothing else can be started from it.
+// FetchClient makes the client and the ApplicationMaster of another version of Hadoop available, for clients of a cluster.
+// Nothing else can be started from it; the examples' jar of Version works with it.
 func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger) (Install, error) {
 	if log == nil {
 		log = zap.NewNop()
@@ -163,7 +163,7 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	defer unlock()
 	var list []artifact
 	for _, name := range []string{"hadoop-client", "hadoop-mapreduce-client-jobclient", "hadoop-mapreduce-client-shuffle",
-		"hadoop-mapreduce-client-app", "hadoop-mapreduce-examples", "hadoop-streaming"} {
+		"hadoop-mapreduce-client-app"} {
 		list = append(list, artifact{Group: "org.apache.hadoop", Name: name, Version: version})
 	}
 	in.Lib, err = ensureJars(ctx, root, version, list, log)

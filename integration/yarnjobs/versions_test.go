@@ -41,7 +41,7 @@ func TestOtherVersions(t *testing.T) {
 			body, want := text(20_000)
 			in2, out := home(withAccount, "v"+version), home(withAccount, "v"+version+"-out")
 			put(t, withAccount, in2+"/in.txt", body)
-			res, err := in.Client(conf, withAccount).RunJob(ctx, in.ExamplesJar(), "wordcount", in2, out)
+			res, err := in.Client(conf, withAccount).RunJob(ctx, world.in.ExamplesJar(), "wordcount", in2, out)
 			if err != nil {
 				t.Fatalf("%v\n%s\n%s", err, res.Output, r.Logs())
 			}
