@@ -43,6 +43,7 @@ type Broker struct {
 	AgentTimeout  Duration `yaml:"agent_timeout"`  // silent for so long: unreachable
 	AgentGone     Duration `yaml:"agent_gone"`     // unreachable for so long: gone
 	Recovery      Duration `yaml:"recovery"`       // after a restart, how long offers wait for agents at most
+	AgentRate     int      `yaml:"agent_rate"`     // registrations of agents a second
 	LauncherShare float64  `yaml:"launcher_share"` // of a role, for coordinators
 	JobsKept      int      `yaml:"jobs_kept"`      // ended jobs remembered
 }
@@ -124,7 +125,7 @@ func Default() *Config {
 			TokenFile: filepath.Join(lib, "token"), WorkDir: filepath.Join(lib, "broker"),
 			OfferTimeout: Duration(30 * time.Second), NodeWait: Duration(3 * time.Second), RackWait: Duration(2 * time.Second),
 			Heartbeat: Duration(2 * time.Second), AgentTimeout: Duration(15 * time.Second), AgentGone: Duration(10 * time.Minute),
-			Recovery: Duration(time.Minute), LauncherShare: 0.2, JobsKept: 1000,
+			Recovery: Duration(time.Minute), AgentRate: 1000, LauncherShare: 0.2, JobsKept: 1000,
 		},
 		Agent: Agent{
 			Broker: "127.0.0.1:5050", TokenFile: filepath.Join(lib, "token"), WorkDir: filepath.Join(lib, "agent"),

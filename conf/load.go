@@ -300,6 +300,9 @@ func (c *Config) validate() error {
 		}
 	}
 	b := c.Broker
+	if b.AgentRate < 1 || b.AgentRate > 1_000_000 {
+		return fmt.Errorf("broker.agent_rate: %d is not between 1 and a million", b.AgentRate)
+	}
 	if b.LauncherShare <= 0 || b.LauncherShare > 1 {
 		return fmt.Errorf("broker.launcher_share: %v is not between 0 and 1", b.LauncherShare)
 	}

@@ -141,7 +141,7 @@ func coreConfig(c *conf.Config) (core.Config, error) {
 	out := core.Config{
 		OfferTimeout: time.Duration(b.OfferTimeout), NodeWait: time.Duration(b.NodeWait), RackWait: time.Duration(b.RackWait),
 		Heartbeat: time.Duration(b.Heartbeat), AgentTimeout: time.Duration(b.AgentTimeout), AgentGone: time.Duration(b.AgentGone),
-		RecoveryPause: time.Duration(b.Recovery), CoordinatorShare: b.LauncherShare, JobsKept: b.JobsKept,
+		RecoveryPause: time.Duration(b.Recovery), AgentRate: b.AgentRate, CoordinatorShare: b.LauncherShare, JobsKept: b.JobsKept,
 	}
 	for _, r := range c.Roles {
 		guarantee, err := resources(r.Guarantee, "")

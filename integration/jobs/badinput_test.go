@@ -37,7 +37,9 @@ func TestRefusals(t *testing.T) {
 		{"no output", []string{"-output"}, []string{"-input", in, "-mapper", "cat"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			refused(t, world.c, tc.want, append([]string{"submit", "mapreduce"}, tc.args...)...)
+			if err := refused(t, world.c, tc.want, append([]string{"submit", "mapreduce", "-q"}, tc.args...)...); strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one line: %v", err)
+			}
 		})
 	}
 }

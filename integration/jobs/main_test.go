@@ -207,8 +207,8 @@ func submit(t *testing.T, c *cluster.Cluster, args ...string) *v1.Job {
 	return &j
 }
 
-// refused runs a command that must fail, within half a minute, with one line that says want.
-func refused(t *testing.T, c *cluster.Cluster, want []string, args ...string) {
+// refused runs a command that must fail, within three quarters of a minute, with an error that says want; it returns that.
+func refused(t *testing.T, c *cluster.Cluster, want []string, args ...string) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
 	defer cancel()
@@ -229,6 +229,7 @@ func refused(t *testing.T, c *cluster.Cluster, want []string, args ...string) {
 			t.Errorf("%v: %v", args, err)
 		}
 	}
+	return err
 }
 
 func counter(j *v1.Job, name string) int64 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -305,6 +306,27 @@ func TestStrangersAreRefused(t *testing.T) {
 				t.Errorf("err = %v, want %v", err, tc.want)
 			}
 		})
+	}
+	if k := s.kinds(); k != "" {
+		t.Errorf("the coordinator heard %s", k)
+	}
+}
+
+// Garbage is cut off, and attempts are served as before.
+func TestGarbageOnThePort(t *testing.T) {
+	s, env := setUp(t, nil)
+	for _, junk := range []string{"\x00\x01\xff", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", strings.Repeat("A", 1<<20), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + strings.Repeat("\xff", 1<<16)} {
+		c, err := net.Dial("tcp", env[AddressEnv])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.Write([]byte(junk))
+		c.(*net.TCPConn).CloseWrite()
+		if _, err := io.Copy(io.Discard, c); os.IsTimeout(err) {
+			t.Errorf("%.20q was not cut off", junk)
+		}
+		c.Close()
 	}
 	if k := s.kinds(); k != "" {
 		t.Errorf("the coordinator heard %s", k)
