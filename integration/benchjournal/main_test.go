@@ -27,6 +27,9 @@ func TestRun(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if long {
+		if r.QuietHoldMS > holdBar {
+			t.Skipf("commits are held up for %.1f ms here while no snapshot is taken: too busy a disk or machine to judge one", r.QuietHoldMS)
+		}
 		if err := r.missed(); err != nil {
 			t.Error(err)
 		}
