@@ -482,3 +482,50 @@ func TestNotServing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A launch that asks for it is confirmed when it is durable, at the same time as its agent hears of it, and not before.
+func TestAcceptIsConfirmedWhenItIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		a := w.agent("h1", "/r1", 8000, 8192)
+		f := w.framework(user("ann"), &v1.RegisterFramework{Name: "f"})
+		f.request(&v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 1024), Total: 2})
+		if len(f.offers) != 1 {
+			t.Fatalf("%d offers", len(f.offers))
+		}
+		confirmed := func() (ids []uint64) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for _, e := range f.events {
+				if x := e.GetAccepted(); x != nil {
+					ids = append(ids, x.Offer)
+				}
+			}
+			return ids
+		}
+		o := f.offers[0]
+		w.journal.hold(true)
+		x := &v1.AcceptOffer{Offer: o.Id, Confirm: true}
+		for i := range uint64(o.Count) {
+			x.Tasks = append(x.Tasks, &v1.TaskSpec{
+				Task: &v1.TaskID{Sequence: f.next + i}, Resources: shape(1000, 1024), Command: &v1.Command{Argv: []string{"true"}},
+			})
+		}
+		f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Accept{Accept: x}})
+		synctest.Wait()
+		if len(confirmed()) != 0 || len(a.launches) != 0 {
+			t.Fatalf("before the launch is durable the framework hears of %v and the agent of %v", confirmed(), a.launches)
+		}
+		w.journal.hold(false)
+		synctest.Wait()
+		if got := confirmed(); !slices.Equal(got, []uint64{o.Id}) || len(a.launches) != int(o.Count) {
+			t.Errorf("confirmed are %v and launched %v, want offer %d", got, a.launches, o.Id)
+		}
+		f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Accept{Accept: &v1.AcceptOffer{Offer: o.Id, Confirm: true}}})
+		synctest.Wait()
+		if got := confirmed(); len(got) != 1 || len(f.refused) != 1 || f.refused[0].Offer != o.Id {
+			t.Errorf("an offer that is gone was confirmed: %v, refused %v", got, f.refused)
+		}
+		w.halt()
+	})
+}

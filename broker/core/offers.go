@@ -166,6 +166,10 @@ func (m *machine) accept(f *framework, x *v1.AcceptOffer) {
 	for _, l := range launches {
 		m.launch(l, o)
 	}
+	if x.Confirm {
+		// It is released with the launches, once their facts are durable.
+		m.say(f, &v1.FrameworkEvent{Event: &v1.FrameworkEvent_Accepted{Accepted: &v1.Accepted{Offer: x.Offer}}})
+	}
 }
 
 // launch is a task that has passed the checks.
