@@ -2,7 +2,6 @@ package hdfs
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,29 +13,33 @@ import (
 	"syscall"
 	"time"
 
-	"google.golang.org/protobuf/proto"
+	stock "github.com/colinmarc/hdfs/v2"
 
 	"fairway/adapters/hdfs/wire"
 	"fairway/frameworks/storage"
 )
 
-const maxListing = 10_000_000 // entries of one folder; HDFS itself holds about a million by default
+// Hadoop's types of files.
+const (
+	typeDir  = 1
+	typeLink = 3
+)
 
 // fileSystem is one HDFS for one user.
 type fileSystem struct {
-	c      *cluster
-	nn     *namenode
-	dn     *datanodes
-	client string // name of this client as a holder of leases
+	c  *cluster
+	nn *namenode
 
 	mu       sync.Mutex
 	defaults *wire.FsServerDefaults // nil until asked for
-	renewed  time.Time              // when the lease was last renewed
+	idle     []*session
+	busy     map[*session]bool
+	timer    *time.Timer // ends idle sessions; nil when there are none
+	closed   bool
 }
 
 func newFileSystem(c *cluster) *fileSystem {
-	nn := newNamenode(c)
-	return &fileSystem{c: c, nn: nn, dn: newDatanodes(c), client: "fairway_" + hex.EncodeToString(nn.clientID)}
+	return &fileSystem{c: c, nn: newNamenode(c), busy: make(map[*session]bool)}
 }
 
 func (f *fileSystem) url(path string) string { return "hdfs://" + f.c.authority + path }
@@ -54,91 +57,83 @@ func checkPath(ctx context.Context, p string) (string, error) {
 
 // Stat implements storage.FS.
 func (f *fileSystem) Stat(ctx context.Context, p string) (storage.Info, error) {
-	status, err := f.status(ctx, p)
+	p, err := checkPath(ctx, p)
 	if err != nil {
 		return storage.Info{}, f.pathError("stat", p, err)
 	}
-	return info(path.Clean(p), status), nil
+	var i storage.Info
+	err = f.do(ctx, func(s *bound) error {
+		found, err := s.client.Stat(p)
+		if err == nil {
+			i, err = info(p, found)
+		}
+		return err
+	})
+	return i, f.pathError("stat", p, err)
 }
 
-func (f *fileSystem) status(ctx context.Context, p string) (*wire.FileStatus, error) {
-	p, err := checkPath(ctx, p)
-	if err != nil {
-		return nil, err
+// info reads the NameNode's own words: what the client makes of them has no block size and another sticky bit.
+func info(p string, i fs.FileInfo) (storage.Info, error) {
+	s, ok := i.Sys().(*stock.FileStatus)
+	if !ok {
+		return storage.Info{}, fmt.Errorf("the HDFS client describes a file by %T", i.Sys())
 	}
-	answer := &wire.GetFileInfoResponse{}
-	if err := f.nn.call(ctx, "getFileInfo", &wire.GetFileInfoRequest{Src: &p}, answer); err != nil {
-		return nil, err
-	}
-	if answer.Fs == nil {
-		return nil, fs.ErrNotExist
-	}
-	return answer.Fs, nil
+	return describe(p, s), nil
 }
 
-func info(p string, s *wire.FileStatus) storage.Info {
+func describe(p string, s *stock.FileStatus) storage.Info {
 	perm := s.GetPermission().GetPerm()
 	i := storage.Info{
-		Path: p, IsDir: s.GetFileType() == wire.FileStatus_IS_DIR, Mode: fs.FileMode(perm & 0o777),
+		Path: p, IsDir: s.GetFileType() == typeDir, Mode: fs.FileMode(perm & 0o777),
 		Owner: s.GetOwner(), Group: s.GetGroup(), ModTime: time.UnixMilli(int64(min(s.GetModificationTime(), math.MaxInt64))),
 	}
-	if perm&0o1000 != 0 {
+	if perm&sticky != 0 {
 		i.Mode |= fs.ModeSticky
 	}
 	switch s.GetFileType() {
-	case wire.FileStatus_IS_DIR:
+	case typeDir:
 		i.Mode |= fs.ModeDir
-	case wire.FileStatus_IS_SYMLINK:
+	case typeLink:
 		i.Mode |= fs.ModeSymlink
 	default:
 		i.Size = int64(min(s.GetLength(), math.MaxInt64))
-		i.BlockSize = int64(min(s.GetBlockSize(), math.MaxInt64))
+		i.BlockSize = int64(min(s.GetBlocksize(), math.MaxInt64))
 	}
 	return i
 }
 
 // List implements storage.FS.
 func (f *fileSystem) List(ctx context.Context, p string) ([]storage.Info, error) {
+	p, err := checkPath(ctx, p)
+	if err != nil {
+		return nil, f.pathError("list", p, err)
+	}
 	var infos []storage.Info
-	err := f.list(ctx, p, false, func(i storage.Info, _ *wire.FileStatus) { infos = append(infos, i) })
+	err = f.do(ctx, func(s *bound) error {
+		found, err := s.client.Stat(p)
+		if err != nil {
+			return err
+		}
+		if !found.IsDir() {
+			return syscall.ENOTDIR
+		}
+		entries, err := s.client.ReadDir(p)
+		if err != nil {
+			return err
+		}
+		infos = make([]storage.Info, len(entries))
+		for n, e := range entries {
+			if infos[n], err = info(path.Join(p, e.Name()), e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, f.pathError("list", p, err)
 	}
 	sort.Slice(infos, func(i, j int) bool { return infos[i].Path < infos[j].Path })
 	return infos, nil
-}
-
-// list visits the entries of a folder, a page of the NameNode's choice (1,000 by default) for each call.
-func (f *fileSystem) list(ctx context.Context, p string, located bool, visit func(storage.Info, *wire.FileStatus)) error {
-	p, err := checkPath(ctx, p)
-	if err != nil {
-		return err
-	}
-	after, total := []byte{}, 0
-	for {
-		answer := &wire.GetListingResponse{}
-		request := &wire.GetListingRequest{Src: &p, StartAfter: after, NeedLocation: &located}
-		if err := f.nn.call(ctx, "getListing", request, answer); err != nil {
-			return err
-		}
-		if answer.DirList == nil {
-			return fs.ErrNotExist
-		}
-		page := answer.DirList.GetPartialListing()
-		for _, s := range page {
-			if len(s.GetPath()) == 0 { // a file lists as itself
-				return syscall.ENOTDIR
-			}
-			visit(info(path.Join(p, string(s.GetPath())), s), s)
-		}
-		if total += len(page); total > maxListing {
-			return fmt.Errorf("more than %d entries", maxListing)
-		}
-		if answer.DirList.GetRemainingEntries() == 0 || len(page) == 0 {
-			return nil
-		}
-		after = page[len(page)-1].GetPath()
-	}
 }
 
 // Mkdir implements storage.FS.
@@ -150,25 +145,26 @@ func (f *fileSystem) Mkdir(ctx context.Context, p string, perm fs.FileMode) erro
 	if perm == 0 {
 		perm = 0o755
 	}
-	answer := &wire.MkdirsResponse{}
-	err = f.nn.call(ctx, "mkdirs", &wire.MkdirsRequest{
-		Src: &p, Masked: permission(perm), CreateParent: proto.Bool(true)}, answer)
-	if err == nil && !answer.GetResult() {
-		err = errors.New("the NameNode did not make the folder")
-	}
+	err = f.do(ctx, func(s *bound) error { return s.client.MkdirAll(p, bits(perm)) })
 	var remote *remoteError
-	if errors.As(err, &remote) && isClass(remote, "FileAlreadyExistsException") {
+	switch {
+	case errors.As(err, &remote) && isClass(remote, "FileAlreadyExistsException"):
 		err = &kinded{"a file is in the way: " + remote.message, syscall.ENOTDIR}
+	case errors.Is(err, fs.ErrExist):
+		err = &kinded{"a file is in the way", syscall.ENOTDIR}
 	}
 	return f.pathError("mkdir", p, err)
 }
 
-func permission(perm fs.FileMode) *wire.FsPermission {
-	bits := uint32(perm.Perm())
+const sticky = 0o1000
+
+// bits gives a mode as the client sends it: Hadoop's bits, not Go's.
+func bits(perm fs.FileMode) fs.FileMode {
+	b := perm.Perm()
 	if perm&fs.ModeSticky != 0 {
-		bits |= 0o1000
+		b |= sticky
 	}
-	return &wire.FsPermission{Perm: &bits}
+	return b
 }
 
 // Remove implements storage.FS.
@@ -180,8 +176,7 @@ func (f *fileSystem) Remove(ctx context.Context, p string) error {
 	if p == "/" {
 		return f.pathError("remove", p, errors.New("the root folder is never removed"))
 	}
-	err = f.nn.call(ctx, "delete", &wire.DeleteRequest{Src: &p, Recursive: proto.Bool(true)}, &wire.DeleteResponse{})
-	err = f.pathError("remove", p, err)
+	err = f.pathError("remove", p, f.do(ctx, func(s *bound) error { return s.client.RemoveAll(p) }))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -198,13 +193,12 @@ func (f *fileSystem) Rename(ctx context.Context, from, to string) error {
 		return f.pathError("rename", to, err)
 	}
 	if from == to { // HDFS would call it a success or an error by version
-		if _, err := f.status(ctx, from); err != nil {
-			return f.pathError("rename", from, err)
+		if _, err := f.Stat(ctx, from); err != nil {
+			return err
 		}
 		return f.pathError("rename", to, fs.ErrExist)
 	}
-	request := &wire.Rename2Request{Src: &from, Dst: &to, OverwriteDest: proto.Bool(false)}
-	err = f.nn.call(ctx, "rename2", request, &wire.Rename2Response{})
+	err = f.do(ctx, func(s *bound) error { return s.client.Rename(from, to) })
 	var remote *remoteError
 	if errors.As(err, &remote) && strings.Contains(remote.message, "must both be") { // a file onto a folder, or the reverse
 		err = &kinded{remote.message, fs.ErrExist}
@@ -233,19 +227,11 @@ func (f *fileSystem) serverDefaults(ctx context.Context) (*wire.FsServerDefaults
 	if err := f.nn.call(ctx, "getServerDefaults", &wire.GetServerDefaultsRequest{}, answer); err != nil {
 		return nil, err
 	}
-	d := answer.GetServerDefaults()
-	if d.GetEncryptDataTransfer() {
+	if answer.GetServerDefaults().GetEncryptDataTransfer() {
 		return nil, unsupported("the cluster encrypts data transfer")
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.defaults = d
-	return d, nil
-}
-
-// Close implements storage.FS.
-func (f *fileSystem) Close() error {
-	f.nn.close()
-	f.dn.close()
-	return nil
+	f.defaults = answer.GetServerDefaults()
+	return f.defaults, nil
 }

@@ -6,9 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"runtime"
 	"testing"
+	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hdfs/wire"
@@ -44,29 +47,77 @@ func TestFalseLengthTakesNoMemory(t *testing.T) {
 	}
 }
 
-func FuzzPacketHead(f *testing.F) {
-	head := make([]byte, packetLengths+packetHeader)
-	putPacketHead(head, 512, 3, false, 4, 100)
-	f.Add(head)
-	putPacketHead(head, 1<<40, 9, true, 0, 0)
-	f.Add(head)
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, text []byte) {
-		sum := checksum{castagnoli, 512}
-		h, err := readPacketHead(bytes.NewReader(text), sum, make([]byte, maxPacketHeader))
-		if err == nil && (h.data < 0 || h.data > maxPacketData || h.sums != sum.size(h.data)) {
-			t.Fatalf("%+v", h)
+// scripted is a connection whose peer says one thing.
+type scripted struct {
+	net.Conn
+	text io.Reader
+}
+
+func (c scripted) Read(p []byte) (int, error)        { return c.text.Read(p) }
+func (c scripted) Close() error                      { return nil }
+func (c scripted) SetReadDeadline(t time.Time) error { return nil }
+
+func packetOf(head *wire.PacketHeader, body int) []byte {
+	text, _ := proto.Marshal(head)
+	b := binary.BigEndian.AppendUint32(nil, uint32(4+body))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
+	return append(append(b, text...), make([]byte, body)...)
+}
+
+func delimited(m proto.Message) []byte {
+	text, _ := proto.Marshal(m)
+	return protowire.AppendBytes(nil, text)
+}
+
+// Whatever a DataNode sends, the client gets no more than was sent, and what it gets is in the lengths that it believes.
+func FuzzDataNode(f *testing.F) {
+	answer := delimited(&wire.BlockOpResponse{Status: wire.Status_SUCCESS.Enum(), ReadOpChecksumInfo: &wire.ReadOpChecksumInfo{
+		Checksum: &wire.Checksum{Type: wire.ChecksumType_CHECKSUM_CRC32C.Enum(), BytesPerChecksum: proto.Uint32(512)}, ChunkOffset: proto.Uint64(0)}})
+	head := func(offset int64, data int32, last bool) *wire.PacketHeader {
+		return &wire.PacketHeader{OffsetInBlock: &offset, Seqno: proto.Int64(0), LastPacketInBlock: &last, DataLen: &data}
+	}
+	f.Add(true, bytes.Join([][]byte{answer, packetOf(head(0, 600, false), 608), packetOf(head(600, 0, true), 0)}, nil))
+	f.Add(true, append(answer, packetOf(head(0, -5, false), 608)...))
+	f.Add(true, append(answer, packetOf(head(0, 1<<30, true), 1)...))
+	f.Add(true, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Add(false, append(delimited(&wire.BlockOpResponse{Status: wire.Status_SUCCESS.Enum()}), delimited(&wire.PipelineAck{Seqno: proto.Int64(1), Reply: []wire.Status{wire.Status_SUCCESS}})...))
+	f.Add(false, delimited(&wire.BlockOpResponse{Status: wire.Status_ERROR.Enum(), FirstBadLink: proto.String("1.2.3.4:5")}))
+	f.Fuzz(func(t *testing.T, read bool, text []byte) {
+		s := &session{conns: make(map[*dataConn]bool)}
+		c := &dataConn{Conn: scripted{text: bytes.NewReader(text)}, s: s, timeout: time.Second, phase: opAnswer, op: opWriteBlock}
+		if read {
+			c.op = opReadBlock
+		}
+		c.in = bufio.NewReader(readTimeout{c})
+		n, err := io.Copy(io.Discard, c)
+		if n > int64(len(text))+8 {
+			t.Fatalf("%d bytes of %d, %v", n, len(text), err)
 		}
 	})
 }
 
-func FuzzDelimited(f *testing.F) {
-	f.Add(appendDelimited(nil, &wire.BlockOpResponse{Status: wire.Status_SUCCESS.Enum()}))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+// What we make of the client's requests does not depend on what they say.
+func FuzzRequest(f *testing.F) {
+	f.Add(appendPacket(nil, &wire.RpcRequestHeader{CallId: proto.Int32(1), ClientId: []byte("c")},
+		&wire.RequestHeader{MethodName: proto.String("create"), ProtocolName: proto.String("p"), ProtocolVersion: proto.Uint64(1)}, &wire.MkdirsResponse{Result: proto.Bool(true)}))
+	f.Add([]byte("hrpc"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		readDelimited(bufio.NewReader(bytes.NewReader(text)), &wire.BlockOpResponse{})
-		readDelimited(bufio.NewReader(bytes.NewReader(text)), &wire.PipelineAck{})
+		if _, _, request, err := parseRequest(text); err == nil && len(request) > len(text) {
+			t.Fatal(len(request))
+		}
 	})
+}
+
+func TestAddressesOfTheClient(t *testing.T) {
+	now := time.Now()
+	for host, want := range map[string]string{"10.0.0.1": "10.0.0.1:9866", "node1": "node1:9866", "fe80::1": "[fe80::1]:9866"} {
+		if got := plainAddress(marked(host, now) + ":9866"); got != want {
+			t.Errorf("%s: %s", host, got)
+		}
+		if marked(host, now) == marked(host, now.Add(time.Minute)) {
+			t.Errorf("%s is remembered for ever", host)
+		}
+	}
 }
 
 // Blocks of a file come from the NameNode: whatever it says, what we make of it is in order and inside the file.

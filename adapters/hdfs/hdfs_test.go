@@ -29,7 +29,7 @@ var ctx = context.Background()
 
 // Nothing of ours runs on after a file system is closed.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/colinmarc/hdfs/v2/internal/rpc.(*NamenodeConnection).renewLeases"))
+	goleak.VerifyTestMain(m)
 }
 
 func open(t *testing.T, c *hdfstest.Cluster, user string, timeout time.Duration) storage.FS {

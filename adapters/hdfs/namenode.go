@@ -45,31 +45,47 @@ func newNamenode(c *cluster) *namenode {
 	return &namenode{c: c, clientID: id, slots: make(chan struct{}, maxConnections)}
 }
 
-// call runs one method of ClientProtocol. It retries over broken connections and NameNodes on standby until the
-// timeout. Errors are *remoteError, ctx.Err() or one that names the NameNode.
+// call runs one method of ClientProtocol; see exchange.
 func (n *namenode) call(ctx context.Context, method string, request, answer proto.Message) error {
+	text, err := proto.Marshal(request)
+	if err != nil {
+		return err
+	}
+	if text, err = n.exchange(ctx, method, text); err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(text, answer); err != nil {
+		return n.explain(ctx, n.c.namenodes[0], &notNameNode{fmt.Sprintf("an answer to %s does not parse: %v", method, err)})
+	}
+	return nil
+}
+
+// exchange runs one method of ClientProtocol. It retries over broken connections and NameNodes on standby until the
+// timeout; the NameNode recognises a repeated call and does it once. Errors are *remoteError, ctx.Err() or one that
+// names the NameNode.
+func (n *namenode) exchange(ctx context.Context, method string, request []byte) ([]byte, error) {
 	limited, cancel := context.WithTimeout(ctx, n.c.timeout)
 	defer cancel()
 	select {
 	case n.slots <- struct{}{}:
 		defer func() { <-n.slots }()
 	case <-limited.Done():
-		return n.explain(ctx, n.c.namenodes[0], limited.Err())
+		return nil, n.explain(ctx, n.c.namenodes[0], limited.Err())
 	}
 	id := n.calls.Add(1) & 0x7fffffff
 	backoff := firstBackoff
 	broken := 0 // new connections that broke
 	for attempt := int32(0); ; attempt++ {
-		addr, fresh, err := n.try(limited, id, attempt, method, request, answer)
+		answer, addr, fresh, err := n.try(limited, id, attempt, method, request)
 		if err == nil {
-			return nil
+			return answer, nil
 		}
 		if fresh {
 			broken++
 		}
 		again, wait := n.judge(limited, addr, broken, fresh, attempt, err)
 		if !again {
-			return n.explain(ctx, addr, err)
+			return nil, n.explain(ctx, addr, err)
 		}
 		n.c.log.Debug("calling a NameNode again", zap.String("method", method), zap.String("failed", addr), zap.Error(err))
 		if !wait {
@@ -80,25 +96,25 @@ func (n *namenode) call(ctx context.Context, method string, request, answer prot
 		case <-timer.C:
 		case <-limited.Done():
 			timer.Stop()
-			return n.explain(ctx, addr, err)
+			return nil, n.explain(ctx, addr, err)
 		}
 		backoff = min(2*backoff, lastBackoff)
 	}
 }
 
 // try makes one attempt at the active NameNode; fresh tells that the connection was new.
-func (n *namenode) try(ctx context.Context, id, retry int32, method string, request, answer proto.Message) (addr string, fresh bool, err error) {
+func (n *namenode) try(ctx context.Context, id, retry int32, method string, request []byte) (answer []byte, addr string, fresh bool, err error) {
 	conn, addr, err := n.take()
 	if err != nil {
-		return addr, true, err
+		return nil, addr, true, err
 	}
 	if conn == nil {
 		if conn, err = dialRPC(ctx, addr, n.c.user, n.clientID); err != nil {
-			return addr, true, err
+			return nil, addr, true, err
 		}
 	}
 	fresh = !conn.used
-	err = conn.call(ctx, id, retry, n.clientID, method, request, answer)
+	answer, err = conn.call(ctx, id, retry, n.clientID, method, request)
 	var remote *remoteError
 	if err == nil || errors.As(err, &remote) && !remote.fatal {
 		conn.used = true
@@ -106,7 +122,7 @@ func (n *namenode) try(ctx context.Context, id, retry int32, method string, requ
 	} else {
 		conn.conn.Close()
 	}
-	return addr, fresh, err
+	return answer, addr, fresh, err
 }
 
 // judge decides whether to try again, and whether to wait before.

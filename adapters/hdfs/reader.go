@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"sort"
 	"strings"
+	"time"
 
+	stock "github.com/colinmarc/hdfs/v2"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hdfs/wire"
@@ -20,86 +21,14 @@ import (
 // end of its last line there, and the rest of the block would be sent for nothing.
 const firstAsk = 256 << 10
 
-// located asks for the blocks of a file and checks that they are whole and readable.
-func (f *fileSystem) located(ctx context.Context, p string) (*wire.LocatedBlocks, error) {
-	p, err := checkPath(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	answer := &wire.GetBlockLocationsResponse{}
-	request := &wire.GetBlockLocationsRequest{Src: &p, Offset: proto.Uint64(0), Length: proto.Uint64(math.MaxInt64)}
-	if err := f.nn.call(ctx, "getBlockLocations", request, answer); err != nil {
-		return nil, err
-	}
-	l := answer.Locations
-	if l == nil {
-		return nil, fs.ErrNotExist
-	}
-	return l, checkBlocks(l)
-}
-
-// checkBlocks refuses files that would be read wrong and lists of blocks that do not join. The last block of a file
-// under construction may be missing or longer than the length says.
-func checkBlocks(l *wire.LocatedBlocks) error {
-	if l.Encryption != nil {
-		return unsupported("the file is encrypted (encryption zone)")
-	}
-	if l.EcPolicy != nil {
-		return unsupported("the file is erasure-coded (" + l.EcPolicy.GetName() + ")")
-	}
-	if l.GetFileLength() > math.MaxInt64 {
-		return fmt.Errorf("NameNode says that the file has %d bytes", l.GetFileLength())
-	}
-	end := uint64(0)
-	for _, b := range l.Blocks {
-		if b.GetOffset() != end || b.GetB().GetNumBytes() > math.MaxInt64-end {
-			return fmt.Errorf("NameNode says that a block starts at %d, after one that ends at %d", b.GetOffset(), end)
-		}
-		end += b.GetB().GetNumBytes()
-	}
-	if end < l.GetFileLength() {
-		if !l.GetUnderConstruction() {
-			return fmt.Errorf("NameNode names blocks of %d bytes for a file of %d", end, l.GetFileLength())
-		}
-		l.FileLength = &end // what can be read now
-	}
-	return nil
-}
-
-// Blocks implements storage.FS.
-func (f *fileSystem) Blocks(ctx context.Context, p string) ([]storage.Block, error) {
-	l, err := f.located(ctx, p)
-	if err != nil {
-		return nil, f.pathError("blocks", p, err)
-	}
-	return blocksOf(l), nil
-}
-
-func blocksOf(l *wire.LocatedBlocks) []storage.Block {
-	blocks := make([]storage.Block, 0, len(l.Blocks))
-	for _, b := range l.Blocks {
-		length := min(b.GetB().GetNumBytes(), l.GetFileLength()-min(b.GetOffset(), l.GetFileLength()))
-		if length == 0 {
-			continue
-		}
-		block := storage.Block{Offset: int64(b.GetOffset()), Length: int64(length), Corrupt: b.GetCorrupt(),
-			Replicas: make([]storage.Replica, 0, len(b.Locs))}
-		for _, d := range b.Locs {
-			block.Replicas = append(block.Replicas, storage.Replica{
-				Host: strings.ToLower(d.GetId().GetHostName()), Address: d.GetId().GetIpAddr(), Rack: d.GetLocation()})
-		}
-		blocks = append(blocks, block)
-	}
-	return blocks
-}
-
 // Open implements storage.FS.
 func (f *fileSystem) Open(ctx context.Context, p string) (storage.File, error) {
-	l, err := f.located(ctx, p)
-	if err != nil {
+	o := &file{fs: f, ctx: ctx, path: p}
+	o.main.file, o.aside.file = o, o
+	if err := o.open(); err != nil {
 		return nil, f.pathError("open", p, err)
 	}
-	return &file{fs: f, ctx: ctx, path: p, blocks: l.Blocks, size: int64(l.GetFileLength())}, nil
+	return o, nil
 }
 
 // file is an open file of one goroutine.
@@ -107,24 +36,78 @@ type file struct {
 	fs     *fileSystem
 	ctx    context.Context
 	path   string
+	s      *bound
 	blocks []*wire.LocatedBlock
 	size   int64
 	closed bool
 
-	pos    int64
-	stream *blockStream // nil, or positioned at pos
-	block  int          // of stream
-	addr   string       // of stream
-	asked  int64        // where the last stream ended, to see that reading goes on
+	pos         int64
+	main, aside stream // of Read, and of ReadAt
+}
+
+// stream is a reader of the client, which reads on from where it is and changes replicas by itself.
+type stream struct {
+	file *file
+	r    *stock.FileReader
+	at   int64     // where r is
+	want int64     // bytes to ask a DataNode for; it is asked for the rest of the block if they are more
+	conn *dataConn // that r uses
+
 	trials trials
 }
 
 // trials are the replicas of one block that failed.
 type trials struct {
 	block     int
-	failed    map[string]string // address: why
+	why       map[string]string // by address
 	corrupt   bool
 	refreshed bool
+}
+
+func (f *file) open() error {
+	if err := f.locate(); err != nil {
+		return err
+	}
+	var err error
+	if f.s, err = f.fs.take(f.ctx); err != nil {
+		return err
+	}
+	f.answerBlocks()
+	if f.main.r, err = f.s.client.Open(f.path); err != nil {
+		return f.s.settle(err)
+	}
+	f.size = min(f.size, f.main.r.Stat().Size()) // they differ while the file is being written
+	return nil
+}
+
+// locate asks for the blocks: the client would not do so before the first read, too late to say that the user may not.
+func (f *file) locate() error {
+	l, err := f.fs.located(f.ctx, f.path)
+	if err != nil {
+		return err
+	}
+	f.blocks, f.size = l.Blocks, int64(l.GetFileLength())
+	return nil
+}
+
+// answerBlocks has the client's question for the blocks answered by what is known.
+func (f *file) answerBlocks() {
+	l := &wire.LocatedBlocks{FileLength: proto.Uint64(uint64(f.size)), UnderConstruction: proto.Bool(false), IsLastBlockComplete: proto.Bool(true)}
+	for _, b := range f.blocks {
+		b = proto.Clone(b).(*wire.LocatedBlock)
+		for _, d := range b.Locs {
+			host := d.GetId().GetIpAddr()
+			if f.fs.c.useHostname || host == "" {
+				host = d.GetId().GetHostName()
+			}
+			host = marked(host, time.Now())
+			d.Id.IpAddr, d.Id.HostName = &host, &host
+		}
+		l.Blocks = append(l.Blocks, b)
+	}
+	f.s.mu.Lock()
+	f.s.located = &wire.GetBlockLocationsResponse{Locations: l}
+	f.s.mu.Unlock()
 }
 
 func (f *file) err(op string, err error) error {
@@ -134,57 +117,104 @@ func (f *file) err(op string, err error) error {
 	return f.fs.pathError(op, f.path, err)
 }
 
-// Read implements io.Reader. It returns as soon as bytes have arrived; buffers of 256 KiB and more are filled well.
+// Read implements io.Reader. It returns as soon as bytes have arrived.
 func (f *file) Read(p []byte) (int, error) {
 	if f.closed {
 		return 0, f.err("read", fs.ErrClosed)
 	}
-	n, err := f.read(p)
+	n, err := f.main.read(p, f.pos)
+	f.pos += int64(n)
 	return n, f.err("read", err)
 }
 
-func (f *file) read(p []byte) (int, error) {
+// read reads at pos.
+func (t *stream) read(p []byte, pos int64) (int, error) {
+	f := t.file
 	if err := f.ctx.Err(); err != nil {
 		return 0, err
+	}
+	if pos >= f.size {
+		return 0, io.EOF
 	}
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if b := f.find(pos); t.trials.why == nil || t.trials.block != b {
+		t.trials = trials{block: b, why: make(map[string]string)}
+	}
 	for {
-		if f.pos >= f.size {
-			f.drop()
-			return 0, io.EOF
-		}
-		if f.stream == nil {
-			if err := f.openAt(f.pos, f.ask(len(p))); err != nil {
-				return 0, err
-			}
-		}
-		n, err := f.stream.Read(p)
-		f.pos += int64(n)
+		n, err := t.try(p[:min(int64(len(p)), f.size-pos)], pos)
 		switch {
 		case n > 0:
 			return n, nil
-		case err == io.EOF:
-			f.drop() // on to the next range
 		case f.ctx.Err() != nil:
-			f.drop()
 			return 0, f.ctx.Err()
-		default:
-			f.failed(f.addr, err)
-			f.drop()
+		case err == nil:
+			err = io.ErrNoProgress
+		}
+		if failure := f.s.broken(); failure != nil {
+			return 0, failure
+		}
+		if t.trials.refreshed {
+			return 0, f.exhausted(t, pos, err)
+		}
+		if err := t.refresh(); err != nil {
+			return 0, err
 		}
 	}
 }
 
-// ask returns where a sequential stream from pos ends: the end of the block, or a little way into it if the reader has
-// just crossed a border.
-func (f *file) ask(want int) int64 {
-	b := f.blocks[f.find(f.pos)]
+func (s *session) broken() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+// try has the client read once. It tries all replicas.
+func (t *stream) try(p []byte, pos int64) (int, error) {
+	f := t.file
+	f.s.setReading(t)
+	defer f.s.setReading(nil)
+	if t.r == nil {
+		r, err := f.s.client.Open(f.path)
+		if err != nil {
+			return 0, f.s.reason(err)
+		}
+		t.r, t.at = r, 0
+	}
+	end := f.ask(t, len(p), pos)
+	if t.at != pos {
+		if t.at != 0 {
+			t.r.Seek(0, io.SeekStart) // drops the connection; a client that skips ahead takes the end of a range for a failure
+		}
+		if _, err := t.r.Seek(pos, io.SeekStart); err != nil {
+			return 0, err
+		}
+		t.at = pos
+	}
+	t.want = end - pos
+	n, err := t.r.Read(p)
+	t.at += int64(n)
+	return n, err
+}
+
+func (s *session) setReading(t *stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = t
+}
+
+// ask returns where a range from pos ends: that of ReadAt with what is wanted, a sequential one with the block, or a
+// little way into it if the reader has just crossed a border.
+func (f *file) ask(t *stream, want int, pos int64) int64 {
+	b := f.blocks[f.find(pos)]
 	start := int64(b.GetOffset())
 	end := min(start+int64(b.GetB().GetNumBytes()), f.size)
-	if f.asked == f.pos && f.pos == start && f.pos > 0 {
-		end = min(end, f.pos+int64(max(firstAsk, want)))
+	switch {
+	case t == &f.aside:
+		end = min(end, pos+int64(want))
+	case t.at == pos && pos == start && pos > 0:
+		end = min(end, pos+int64(max(firstAsk, want)))
 	}
 	return end
 }
@@ -194,63 +224,22 @@ func (f *file) find(pos int64) int {
 	return sort.Search(len(f.blocks), func(i int) bool { return int64(f.blocks[i].GetOffset()) > pos }) - 1
 }
 
-// openAt opens a stream of [pos, end), which lies in one block, on the first replica that answers.
-func (f *file) openAt(pos, end int64) error {
-	f.block = f.find(pos)
-	if f.trials.failed == nil || f.trials.block != f.block {
-		f.trials = trials{block: f.block, failed: make(map[string]string)}
-	}
-	for {
-		b := f.blocks[f.block]
-		start := int64(b.GetOffset())
-		for _, addr := range f.replicas(b) {
-			if f.trials.failed[addr] != "" {
-				continue
-			}
-			stream, err := openBlock(f.ctx, f.fs.dn, f.fs.client, addr, b, pos-start, end-start)
-			if err == nil {
-				f.stream, f.addr, f.asked = stream, addr, end
-				return nil
-			}
-			if f.ctx.Err() != nil {
-				return f.ctx.Err()
-			}
-			f.failed(addr, err)
-		}
-		if f.trials.refreshed {
-			return f.exhausted(b, pos)
-		}
-		if err := f.refresh(); err != nil {
-			return err
-		}
+// leave closes what the client has forgotten when it turns to another DataNode.
+func (t *stream) leave() {
+	if t.conn != nil {
+		t.conn.Close()
+		t.conn = nil
 	}
 }
 
-// replicas returns addresses in the NameNode's order of distance, those that failed lately last.
-func (f *file) replicas(b *wire.LocatedBlock) []string {
-	addrs := make([]string, 0, len(b.Locs))
-	for _, d := range b.Locs {
-		addrs = append(addrs, f.fs.dn.address(d.GetId()))
-	}
-	sort.SliceStable(addrs, func(i, j int) bool { return !f.fs.dn.avoided(addrs[i]) && f.fs.dn.avoided(addrs[j]) })
-	return addrs
-}
-
-func (f *file) failed(addr string, err error) {
-	f.trials.failed[addr] = brief(err)
-	if errors.Is(err, errChecksum) {
-		f.trials.corrupt = true
-		f.reportCorrupt(addr)
-	} else {
-		f.fs.dn.avoid(addr)
-	}
-}
-
-// reportCorrupt tells the NameNode, so that it makes a new replica from a good one. Its answer does not matter here.
-func (f *file) reportCorrupt(addr string) {
-	b := f.blocks[f.block]
+// corrupt tells the NameNode that the data at addr are wrong, so that it makes a new replica from a good one. Its answer
+// does not matter here.
+func (t *stream) corrupt(addr string) {
+	f := t.file
+	t.trials.corrupt = true
+	b := f.blocks[t.trials.block]
 	for i, d := range b.Locs {
-		if f.fs.dn.address(d.GetId()) != addr {
+		if plainAddress(f.fs.c.address(d.GetId())) != addr {
 			continue
 		}
 		bad := proto.Clone(b).(*wire.LocatedBlock)
@@ -265,32 +254,44 @@ func (f *file) reportCorrupt(addr string) {
 	}
 }
 
-// refresh asks the NameNode again, once for each block: replicas move. Replicas that failed by a broken connection get a
+func (t *stream) failed(addr string, err error) {
+	t.trials.why[addr] = brief(err)
+	if errors.Is(err, errChecksum) {
+		t.corrupt(addr)
+	}
+}
+
+// refresh asks the NameNode again, once for each block: replicas move, and those that failed by a broken connection get a
 // second chance.
-func (f *file) refresh() error {
-	f.trials.refreshed = true
-	l, err := f.fs.located(f.ctx, f.path)
-	if err != nil {
+func (t *stream) refresh() error {
+	f := t.file
+	t.trials.refreshed = true
+	old, size := f.blocks, f.size
+	if err := f.locate(); err != nil {
 		return err
 	}
-	if len(l.Blocks) <= f.block || l.Blocks[f.block].GetB().GetBlockId() != f.blocks[f.block].GetB().GetBlockId() {
+	i := t.trials.block
+	if len(f.blocks) <= i || f.blocks[i].GetB().GetBlockId() != old[i].GetB().GetBlockId() {
 		return errors.New("the file was replaced while it was read")
 	}
-	f.blocks[f.block] = l.Blocks[f.block]
-	for addr, why := range f.trials.failed {
-		if why != errChecksum.Error() {
-			delete(f.trials.failed, addr)
-		}
-	}
+	f.size = min(f.size, size)
+	f.answerBlocks()
+	t.r.Close()
+	t.r, t.conn = nil, nil
 	return nil
 }
 
 // exhausted says what was tried.
-func (f *file) exhausted(b *wire.LocatedBlock, pos int64) error {
+func (f *file) exhausted(t *stream, pos int64, last error) error {
+	b := f.blocks[t.trials.block]
 	var tried []string
 	for _, d := range b.Locs {
-		addr := f.fs.dn.address(d.GetId())
-		tried = append(tried, fmt.Sprintf("%s (%s): %s", d.GetId().GetHostName(), addr, f.trials.failed[addr]))
+		addr := plainAddress(f.fs.c.address(d.GetId()))
+		why := t.trials.why[addr]
+		if why == "" {
+			why = brief(last)
+		}
+		tried = append(tried, fmt.Sprintf("%s (%s): %s", d.GetId().GetHostName(), addr, why))
 	}
 	what := fmt.Sprintf("block %d at offset %d cannot be read at %d", b.GetB().GetBlockId(), b.GetOffset(), pos)
 	if len(tried) == 0 {
@@ -298,17 +299,10 @@ func (f *file) exhausted(b *wire.LocatedBlock, pos int64) error {
 	} else {
 		what += "; replicas tried: " + strings.Join(tried, ", ")
 	}
-	if f.trials.corrupt || b.GetCorrupt() {
+	if t.trials.corrupt || b.GetCorrupt() {
 		return &kinded{fmt.Sprintf("%v: %s", storage.ErrCorrupt, what), storage.ErrCorrupt}
 	}
 	return errors.New(what)
-}
-
-func (f *file) drop() {
-	if f.stream != nil {
-		f.stream.Close()
-		f.stream = nil
-	}
 }
 
 // ReadAt implements io.ReaderAt. It does not move the position of Read, and asks DataNodes for the range only.
@@ -319,36 +313,18 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, f.err("read", fs.ErrInvalid)
 	}
-	pos, stream, addr, block, asked := f.pos, f.stream, f.addr, f.block, f.asked
-	f.stream = nil
-	defer func() { f.pos, f.stream, f.addr, f.block, f.asked = pos, stream, addr, block, asked }()
 	total := 0
-	f.pos = off
 	for total < len(p) {
-		if f.pos >= f.size {
-			return total, io.EOF
-		}
-		if f.stream == nil {
-			b := f.blocks[f.find(f.pos)]
-			end := min(f.pos+int64(len(p)-total), int64(b.GetOffset()+b.GetB().GetNumBytes()), f.size)
-			if err := f.openAt(f.pos, end); err != nil {
-				return total, f.err("read", err)
-			}
-		}
-		n, err := f.read(p[total:])
+		n, err := f.aside.read(p[total:], off+int64(total))
 		total += n
 		if err != nil {
-			f.drop()
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
 			return total, f.err("read", err)
 		}
-		if f.stream != nil && f.stream.next >= f.stream.end {
-			f.drop()
-		}
 	}
-	f.drop()
+	if t := &f.aside; t.r != nil && t.at != 0 {
+		t.r.Seek(0, io.SeekStart) // a range was read: its connection is of no more use
+		t.at = 0
+	}
 	return total, nil
 }
 
@@ -366,10 +342,6 @@ func (f *file) Seek(offset int64, whence int) (int64, error) {
 	if offset < 0 {
 		return 0, f.err("seek", fs.ErrInvalid)
 	}
-	if offset != f.pos {
-		f.drop()
-		f.asked = -1
-	}
 	f.pos = offset
 	return offset, nil
 }
@@ -380,6 +352,11 @@ func (f *file) Close() error {
 		return f.err("close", fs.ErrClosed)
 	}
 	f.closed = true
-	f.drop()
+	for _, t := range []*stream{&f.main, &f.aside} {
+		if t.r != nil {
+			t.r.Close()
+		}
+	}
+	f.s.settle(nil)
 	return nil
 }

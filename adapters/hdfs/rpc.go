@@ -76,40 +76,38 @@ func dialRPC(ctx context.Context, addr, user string, clientID []byte) (*rpcConn,
 	return &rpcConn{conn: conn, in: bufio.NewReader(conn), addr: addr}, nil
 }
 
-// call sends one request and reads its answer. ctx must have a deadline. After an error other than *remoteError the
-// connection is out of step and must be closed.
-func (c *rpcConn) call(ctx context.Context, id int32, retry int32, clientID []byte, method string, request, answer proto.Message) error {
+// call sends one request and returns its answer, both as bytes. ctx must have a deadline. After an error other than
+// *remoteError the connection is out of step and must be closed.
+func (c *rpcConn) call(ctx context.Context, id int32, retry int32, clientID []byte, method string, request []byte) ([]byte, error) {
 	deadline, _ := ctx.Deadline()
 	c.conn.SetDeadline(deadline)
 	stop := context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	packet := appendPacket(nil,
 		&wire.RpcRequestHeader{RpcKind: proto.Uint32(2), RpcOp: proto.Uint32(0), CallId: &id, ClientId: clientID, RetryCount: &retry},
-		&wire.RequestHeader{MethodName: &method, ProtocolName: proto.String(clientProtocol), ProtocolVersion: proto.Uint64(1)},
-		request)
+		&wire.RequestHeader{MethodName: &method, ProtocolName: proto.String(clientProtocol), ProtocolVersion: proto.Uint64(1)})
+	packet = protowire.AppendBytes(packet, request)
+	binary.BigEndian.PutUint32(packet, uint32(len(packet)-4))
 	if _, err := c.conn.Write(packet); err != nil {
-		return err
+		return nil, err
 	}
 	header, body, err := readResponse(c.in)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if header.GetStatus() != wire.RpcResponseHeader_SUCCESS {
-		return &remoteError{class: header.GetExceptionClass(), message: firstLine(header.GetErrorMessage()),
+		return nil, &remoteError{class: header.GetExceptionClass(), message: firstLine(header.GetErrorMessage()),
 			fatal: header.GetStatus() == wire.RpcResponseHeader_FATAL}
 	}
 	if int32(header.GetCallId()) != id {
-		return &notNameNode{fmt.Sprintf("it answers call %d instead of %d", int32(header.GetCallId()), id)}
+		return nil, &notNameNode{fmt.Sprintf("it answers call %d instead of %d", int32(header.GetCallId()), id)}
 	}
 	message, rest := protowire.ConsumeBytes(body)
 	if rest != len(body) {
-		return &notNameNode{fmt.Sprintf("an answer to %s of %d bytes does not parse", method, len(body))}
-	}
-	if err := proto.Unmarshal(message, answer); err != nil {
-		return &notNameNode{fmt.Sprintf("an answer to %s does not parse: %v", method, err)}
+		return nil, &notNameNode{fmt.Sprintf("an answer to %s of %d bytes does not parse", method, len(body))}
 	}
 	c.used = true
-	return nil
+	return message, nil
 }
 
 // appendPacket appends a length and delimited messages.

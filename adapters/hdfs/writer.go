@@ -2,11 +2,14 @@ package hdfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
+	stock "github.com/colinmarc/hdfs/v2"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hdfs/wire"
@@ -14,12 +17,11 @@ import (
 )
 
 const (
-	packetData   = 512 << 10        // bytes of data in a packet: less costs the DataNode more, and more is no faster (measured)
-	firstPacket  = 32 << 10         // of the first packet, so that a small file takes little memory
-	packetsAhead = 4                // filled packets that wait for the network
-	leaseTime    = 20 * time.Second // the NameNode lets others take a file over after a minute without renewal
-	liveTime     = 10 * time.Second // after which an idle pipeline gets a heartbeat; DataNodes give up after a minute
-	maxSetups    = 6                // DataNodes tried for one block
+	chunkData   = 512       // bytes under a checksum, which the client has fixed
+	bufferData  = 512 << 10 // bytes handed to the client at once: eight of its packets
+	firstBuffer = 32 << 10  // of the first buffer, so that a small file takes little memory
+	ahead       = 4         // filled buffers that wait for the network
+	maxSetups   = 6         // DataNodes tried for one block
 
 	flagCreate    = 1
 	flagOverwrite = 2
@@ -40,46 +42,55 @@ func (f *fileSystem) create(ctx context.Context, p string, o storage.CreateOptio
 	if err != nil {
 		return nil, err
 	}
-	defaults, err := f.serverDefaults(ctx)
+	s, err := f.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sum, err := newChecksum(&wire.Checksum{Type: defaults.ChecksumType, BytesPerChecksum: defaults.BytesPerChecksum})
+	w := &writer{fs: f, ctx: ctx, path: p, s: s, size: firstBuffer,
+		queue: make(chan []byte, ahead), free: make(chan []byte, ahead+2), done: make(chan struct{})}
+	if err := w.begin(o); err != nil {
+		if err = s.settle(err); errors.Is(err, storage.ErrUnsupported) {
+			f.Remove(ctx, p)
+		}
+		return nil, err
+	}
+	go w.stream()
+	return w, nil
+}
+
+// begin creates the file.
+func (w *writer) begin(o storage.CreateOptions) error {
+	defaults, err := w.s.client.ServerDefaults()
 	if err != nil {
-		return nil, fmt.Errorf("server defaults: %w", err)
+		return err
 	}
-	blockSize := firstOf(o.BlockSize, f.c.blockSize, int64(defaults.GetBlockSize()))
-	if blockSize <= 0 || blockSize%int64(sum.chunk) != 0 {
-		return nil, fmt.Errorf("block size %d is not a multiple of the %d bytes under a checksum", blockSize, sum.chunk)
-	}
-	flag := uint32(flagCreate)
-	if o.Overwrite {
-		flag |= flagOverwrite
+	c := w.fs.c
+	blockSize := firstOf(o.BlockSize, c.blockSize, defaults.BlockSize)
+	if blockSize <= 0 || blockSize%chunkData != 0 {
+		return fmt.Errorf("block size %d is not a multiple of the %d bytes under a checksum", blockSize, chunkData)
 	}
 	perm := o.Perm
 	if perm == 0 {
 		perm = 0o644
 	}
-	answer := &wire.CreateResponse{}
-	err = f.nn.call(ctx, "create", &wire.CreateRequest{
-		Src: &p, Masked: permission(perm), ClientName: &f.client, CreateFlag: &flag, CreateParent: proto.Bool(true),
-		Replication: proto.Uint32(uint32(firstOf(int64(o.Replication), int64(f.c.replication), int64(defaults.GetReplication())))),
-		BlockSize:   proto.Uint64(uint64(blockSize))}, answer)
+	w.s.replace = o.Overwrite
+	replication := int(firstOf(int64(o.Replication), int64(c.replication), int64(defaults.Replication)))
+	if w.out, err = w.s.client.CreateFile(w.path, replication, blockSize, bits(perm)); err != nil {
+		return err
+	}
+	info, err := w.s.client.Stat(w.path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if s := answer.GetFs(); s.GetEncryption() != nil || s.GetEcPolicy() != nil {
-		f.nn.call(ctx, "delete", &wire.DeleteRequest{Src: &p, Recursive: proto.Bool(false)}, &wire.DeleteResponse{})
-		return nil, unsupported("the folder makes encrypted or erasure-coded files")
+	if status, ok := info.Sys().(*stock.FileStatus); ok && (status.GetFileEncryptionInfo() != nil || status.GetEcPolicy() != nil) {
+		return unsupported("the folder makes encrypted or erasure-coded files")
 	}
-	w := &writer{fs: f, ctx: ctx, path: p, fileID: answer.GetFs().GetFileId(), blockSize: blockSize, sum: sum, packetSize: sum.whole(firstPacket),
-		queue: make(chan *outPacket, packetsAhead), free: make(chan *outPacket, packetsAhead+2), done: make(chan struct{})}
-	go w.stream()
-	return w, nil
+	w.place.w = w
+	w.s.mu.Lock()
+	w.s.writing, w.s.renewed = &w.place, time.Now()
+	w.s.mu.Unlock()
+	return nil
 }
-
-// whole returns about n bytes in whole chunks.
-func (c checksum) whole(n int) int { return max(n/c.chunk, 1) * c.chunk }
 
 // firstOf returns the first number that is not zero.
 func firstOf(values ...int64) int64 {
@@ -91,47 +102,37 @@ func firstOf(values ...int64) int64 {
 	return 0
 }
 
-// writer fills packets and hands them to its streamer, which owns the connection. Both end with Close or the context.
+// writer fills buffers and hands them to its streamer, which alone uses the client's writer. Both end with Close or the
+// context.
 type writer struct {
-	fs         *fileSystem
-	ctx        context.Context
-	path       string
-	fileID     uint64
-	blockSize  int64
-	sum        checksum
-	packetSize int // of the next packet to be made
+	fs   *fileSystem
+	ctx  context.Context
+	path string
+	s    *bound
+	size int // of the next buffer to be made
 
-	current *outPacket // being filled
-	inBlock int64      // bytes of the block handed over, without current
+	current []byte // being filled
 	closed  bool
 
-	queue chan *outPacket
-	free  chan *outPacket
+	queue chan []byte
+	free  chan []byte
 	done  chan struct{} // closed when the streamer has ended
-	last  *wire.ExtendedBlock
-	err   error // of the streamer; valid after done
+	err   error         // of the streamer; valid after done
+
+	// Of the streamer.
+	out   *stock.FileWriter
+	place placement
 }
 
-// outPacket has room for head and checksums before its data, so that it leaves in one piece.
-type outPacket struct {
-	buf  []byte
-	data int // where the data begins
-	size int // room for data
-	n    int // bytes of data
-	end  bool
-}
-
-func (w *writer) take() *outPacket {
+func (w *writer) take() []byte {
 	select {
-	case p := <-w.free:
-		p.n, p.end = 0, false
-		return p
+	case b := <-w.free:
+		return b[:0]
 	default:
 	}
-	size := w.packetSize
-	w.packetSize = w.sum.whole(packetData)
-	room := packetLengths + packetHeader + w.sum.size(size)
-	return &outPacket{buf: make([]byte, room+size), data: room, size: size}
+	b := make([]byte, 0, w.size)
+	w.size = bufferData
+	return b
 }
 
 // Write implements io.Writer. Errors may be of earlier bytes; after one the file is lost.
@@ -144,11 +145,10 @@ func (w *writer) Write(p []byte) (int, error) {
 		if w.current == nil {
 			w.current = w.take()
 		}
-		room := int(min(int64(w.current.size), w.blockSize-w.inBlock)) - w.current.n
-		n := copy(w.current.buf[w.current.data+w.current.n:][:room], p)
-		w.current.n += n
+		n := min(len(p), cap(w.current)-len(w.current))
+		w.current = append(w.current, p[:n]...)
 		p = p[n:]
-		if n == room {
+		if len(w.current) == cap(w.current) {
 			if err := w.hand(); err != nil {
 				return total - len(p), w.fs.pathError("write", w.path, err)
 			}
@@ -157,12 +157,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return total, nil
 }
 
-// hand gives the current packet to the streamer.
+// hand gives the current buffer to the streamer.
 func (w *writer) hand() error {
-	w.inBlock += int64(w.current.n)
-	if w.inBlock == w.blockSize {
-		w.current.end, w.inBlock = true, 0
-	}
 	select {
 	case w.queue <- w.current:
 		w.current = nil
@@ -178,30 +174,81 @@ func (w *writer) Close() error {
 		return w.fs.pathError("close", w.path, fs.ErrClosed)
 	}
 	w.closed = true
-	if w.current != nil && w.current.n > 0 {
+	if len(w.current) > 0 {
 		w.hand() // if it fails, the streamer has the reason
 	}
 	close(w.queue)
 	<-w.done
-	err := w.err
-	if err == nil {
-		err = w.complete()
-	}
-	return w.fs.pathError("close", w.path, err)
+	return w.fs.pathError("close", w.path, w.err)
 }
 
-// complete asks until the NameNode has heard of the last block from a DataNode.
+// stream writes until the queue is closed, the context ends or something fails.
+func (w *writer) stream() {
+	defer close(w.done)
+	err := w.drain()
+	if err != nil {
+		// The client's goroutines end only when its writer is closed, which must not complete the file.
+		w.place.abandoning = true
+		w.s.fail(err)
+		w.s.end()
+		w.out.Close()
+	}
+	w.err = w.s.settle(err)
+}
+
+func (w *writer) drain() error {
+	for {
+		select {
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		case b, ok := <-w.queue:
+			if !ok {
+				return w.complete()
+			}
+			if err := w.write(b); err != nil {
+				return err
+			}
+			if cap(b) == bufferData {
+				select {
+				case w.free <- b:
+				default:
+				}
+			}
+		}
+	}
+}
+
+// write hands bytes to the client. When a block finds no DataNode others are asked for.
+func (w *writer) write(b []byte) error {
+	for len(b) > 0 {
+		n, err := w.out.Write(b)
+		b = b[n:]
+		if lost := w.place.lost(w.s.session); lost != nil {
+			return lost
+		}
+		if err != nil {
+			if err := w.place.again(err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// complete ends the file. The client has it asked again while the NameNode has not heard of the last block.
 func (w *writer) complete() error {
 	wait := 2 * time.Millisecond
 	deadline := time.Now().Add(w.fs.c.timeout)
 	for {
-		answer := &wire.CompleteResponse{}
-		request := &wire.CompleteRequest{Src: &w.path, ClientName: &w.fs.client, Last: w.last, FileId: &w.fileID}
-		if err := w.fs.nn.call(w.ctx, "complete", request, answer); err != nil {
-			return err
-		}
-		if answer.GetResult() {
+		err := w.out.Close()
+		if err == nil {
 			return nil
+		}
+		if lost := w.place.lost(w.s.session); lost != nil {
+			return lost
+		}
+		if !stock.IsErrReplicating(err) {
+			return w.s.why(err)
 		}
 		if time.Now().Add(wait).After(deadline) {
 			return fmt.Errorf("no DataNode has confirmed the last block within %v", w.fs.c.timeout)
@@ -210,6 +257,23 @@ func (w *writer) complete() error {
 			return err
 		}
 	}
+}
+
+// why is the exception behind an error of the client, if there is one.
+func (s *session) why(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.failure != nil:
+		return s.failure
+	case s.remote != nil:
+		return s.remote
+	}
+	var exception stock.Error
+	if errors.As(err, &exception) {
+		return &remoteError{class: exception.Exception(), message: firstLine(exception.Message())}
+	}
+	return err
 }
 
 // pause waits, and doubles the wait up to a second.
@@ -225,95 +289,136 @@ func pause(ctx context.Context, wait *time.Duration) error {
 	}
 }
 
-// stream sends packets until the queue is closed, the context ends or something fails.
-func (w *writer) stream() {
-	defer close(w.done)
-	var p *pipeline
-	defer func() {
-		if p != nil {
-			p.conn.Close()
-			<-p.acked
-		}
-	}()
-	tick := time.NewTicker(liveTime)
-	defer tick.Stop()
-	for {
-		select {
-		case <-w.ctx.Done():
-			w.err = w.ctx.Err()
-			return
-		case <-tick.C:
-			if w.err = w.keepAlive(p); w.err != nil {
-				return
-			}
-		case packet, ok := <-w.queue:
-			switch {
-			case ok:
-				p, w.err = w.send(p, packet)
-			case p != nil:
-				p, w.err = nil, w.finish(p)
-			}
-			if !ok || w.err != nil {
-				return
-			}
-		}
-	}
+// placement finds DataNodes for the blocks of a file that is written, by completing what the client and the NameNode say
+// to each other: the client itself gives up when the first DataNode of a block does not take it.
+type placement struct {
+	w          *writer
+	block      *wire.LocatedBlock  // the current one
+	previous   *wire.ExtendedBlock // the one before
+	fileID     uint64
+	excluded   []*wire.DatanodeInfo
+	reasons    []string
+	abandoning bool // the client closes a writer without there being a file to complete
+
+	// Under the session's lock.
+	began   bool  // the DataNode has taken the block
+	failure error // of a block that had begun
 }
 
-// send sends a packet, opening a block if there is none and finishing it if the packet fills it.
-func (w *writer) send(p *pipeline, packet *outPacket) (*pipeline, error) {
-	if p == nil {
-		var err error
-		if p, err = w.openPipeline(); err != nil {
+// route carries requests about blocks.
+func (p *placement) route(ctx context.Context, method string, request []byte) ([]byte, error) {
+	switch {
+	case method == "addBlock":
+		return p.add(ctx, request)
+	case method == "updateBlockForPipeline": // sent at the end of each block; the new stamp would not be used
+		return proto.Marshal(&wire.UpdateBlockForPipelineResponse{Block: p.block})
+	case p.abandoning:
+		return proto.Marshal(&wire.CompleteResponse{Result: proto.Bool(false)})
+	}
+	return p.w.fs.nn.exchange(ctx, method, request)
+}
+
+// add asks for the next block, again while the NameNode has not heard of the one before from a DataNode.
+func (p *placement) add(ctx context.Context, request []byte) ([]byte, error) {
+	q := &wire.AddBlockRequest{}
+	if err := proto.Unmarshal(request, q); err != nil {
+		return nil, err
+	}
+	if q.Previous != nil {
+		p.previous = q.Previous
+	}
+	q.Previous, q.ExcludeNodes, p.fileID = p.previous, p.excluded, q.GetFileId()
+	wait := 5 * time.Millisecond
+	deadline := time.Now().Add(p.w.fs.c.timeout)
+	for {
+		answer := &wire.AddBlockResponse{}
+		err := p.w.fs.nn.call(ctx, "addBlock", q, answer)
+		var remote *remoteError
+		if errors.As(err, &remote) && isClass(remote, "NotReplicatedYetException") && time.Now().Before(deadline) {
+			if err := pause(ctx, &wait); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
+		if p.block = answer.GetBlock(); len(p.block.GetLocs()) == 0 {
+			return nil, errors.New("the NameNode gave a block without DataNodes")
+		}
+		p.w.s.mu.Lock()
+		p.began = false
+		p.w.s.mu.Unlock()
+		return proto.Marshal(answer)
 	}
-	if err := p.send(packet); err != nil {
-		return p, err
+}
+
+// lost tells what became of a block that had begun.
+func (p *placement) lost(s *session) error {
+	s.mu.Lock()
+	failure := p.failure
+	s.mu.Unlock()
+	if failure == nil {
+		return nil
 	}
-	end := packet.end
-	if packet.size > firstPacket { // the first, small one is not used again
-		select {
-		case w.free <- packet:
-		default:
+	if err := p.w.ctx.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("block %d was lost while it was written to %s: %s", p.block.GetB().GetBlockId(), p.names(), brief(failure))
+}
+
+func (p *placement) names() string {
+	var names []string
+	for _, d := range p.block.GetLocs() {
+		names = append(names, d.GetId().GetHostName())
+	}
+	return strings.Join(names, ", ")
+}
+
+// again gives the current block up, which no bytes were written to, and makes the client ask for another one without the
+// DataNode that did not take it.
+func (p *placement) again(err error) error {
+	s := p.w.s
+	if ctxErr := p.w.ctx.Err(); ctxErr != nil {
+		return ctxErr
+	}
+	s.mu.Lock()
+	began, failure, remote := p.began, s.failure, s.remote
+	bad := ""
+	for c := range s.conns {
+		if c.bad != "" {
+			bad = c.bad
+		}
+		if c.failure != nil {
+			err = c.failure
 		}
 	}
-	if !end {
-		return p, nil
+	s.mu.Unlock()
+	switch {
+	case failure != nil:
+		return failure
+	case remote != nil && len(p.reasons) > 0:
+		return fmt.Errorf("%w; DataNodes tried: %s", p.w.fs.meaning(remote), strings.Join(p.reasons, ", "))
+	case remote != nil:
+		return remote
+	case began || p.block == nil:
+		return s.why(err)
 	}
-	return nil, w.finish(p)
-}
-
-// finish ends the block of p.
-func (w *writer) finish(p *pipeline) error {
-	if err := p.finish(w.ctx); err != nil {
-		return err
+	node := p.block.Locs[0]
+	for _, d := range p.block.Locs {
+		if bad == fmt.Sprintf("%s:%d", d.GetId().GetIpAddr(), d.GetId().GetXferPort()) {
+			node = d
+		}
 	}
-	w.last = p.block
-	return nil
-}
-
-// keepAlive renews the lease, and sends a heartbeat down an open pipeline.
-func (w *writer) keepAlive(p *pipeline) error {
-	if err := w.fs.renewLease(w.ctx); err != nil {
-		return err
+	p.reasons = append(p.reasons, fmt.Sprintf("%s: %s", node.GetId().GetHostName(), brief(err)))
+	if len(p.reasons) >= maxSetups {
+		return fmt.Errorf("no DataNode takes a block: %s", strings.Join(p.reasons, ", "))
 	}
-	if p == nil {
-		return nil
-	}
-	return p.heartbeat()
-}
-
-// renewLease renews for all writers of the file system at once.
-func (f *fileSystem) renewLease(ctx context.Context) error {
-	f.mu.Lock()
-	due := time.Since(f.renewed) >= leaseTime
-	if due {
-		f.renewed = time.Now()
-	}
-	f.mu.Unlock()
-	if !due {
-		return nil
-	}
-	return f.nn.call(ctx, "renewLease", &wire.RenewLeaseRequest{ClientName: &f.client}, &wire.RenewLeaseResponse{})
+	p.excluded = append(p.excluded, node)
+	s.closeData()
+	p.abandoning = true
+	p.w.out.Close() // so that its next write starts a block
+	p.abandoning = false
+	name := s.client.Name()
+	return p.w.fs.nn.call(p.w.ctx, "abandonBlock", &wire.AbandonBlockRequest{B: p.block.GetB(), Src: &p.w.path, Holder: &name, FileId: &p.fileID}, &wire.AbandonBlockResponse{})
 }

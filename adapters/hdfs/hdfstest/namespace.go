@@ -62,12 +62,21 @@ func (n *inode) status(name string) *wire.FileStatus {
 		ModificationTime: proto.Uint64(uint64(n.changed.UnixMilli())), AccessTime: proto.Uint64(0),
 		Replication: proto.Uint32(uint32(n.copies)), BlockSize: proto.Uint64(uint64(n.blockSize)), FileId: proto.Uint64(n.id)}
 	if n.encrypted {
-		s.Encryption = &wire.FileEncryptionInfo{}
+		s.Encryption = encryption()
 	}
 	if n.erasure {
-		s.EcPolicy = &wire.ErasureCodingPolicy{Name: proto.String("RS-6-3-1024k")}
+		s.EcPolicy = erasureCoding()
 	}
 	return s
+}
+
+func encryption() *wire.FileEncryptionInfo {
+	return &wire.FileEncryptionInfo{Suite: proto.Uint32(2), CryptoProtocolVersion: proto.Uint32(2), Key: []byte("k"), Iv: []byte("i"),
+		KeyName: proto.String("name"), EzKeyVersionName: proto.String("name@0")}
+}
+
+func erasureCoding() *wire.ErasureCodingPolicy {
+	return &wire.ErasureCodingPolicy{Name: proto.String("RS-6-3-1024k"), Id: proto.Uint32(1)}
 }
 
 func (c *Cluster) getFileInfo(_ string, q *wire.GetFileInfoRequest) (proto.Message, *exception) {
@@ -127,10 +136,10 @@ func (c *Cluster) getBlockLocations(user string, q *wire.GetBlockLocationsReques
 	}
 	l := &wire.LocatedBlocks{FileLength: proto.Uint64(uint64(n.length())), UnderConstruction: &n.writing, IsLastBlockComplete: proto.Bool(!n.writing)}
 	if n.encrypted {
-		l.Encryption = &wire.FileEncryptionInfo{}
+		l.Encryption = encryption()
 	}
 	if n.erasure {
-		l.EcPolicy = &wire.ErasureCodingPolicy{Name: proto.String("RS-6-3-1024k")}
+		l.EcPolicy = erasureCoding()
 	}
 	offset := int64(0)
 	for _, b := range n.blocks {

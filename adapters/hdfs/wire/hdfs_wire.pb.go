@@ -1130,11 +1130,17 @@ func (x *LocatedBlock) GetStorageIds() []string {
 	return nil
 }
 
-// Only whether they are there matters.
+// Only whether they are there matters; the fields are those that other clients insist on.
 type FileEncryptionInfo struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state                 protoimpl.MessageState `protogen:"open.v1"`
+	Suite                 *uint32                `protobuf:"varint,1,opt,name=suite" json:"suite,omitempty"`
+	CryptoProtocolVersion *uint32                `protobuf:"varint,2,opt,name=crypto_protocol_version,json=cryptoProtocolVersion" json:"crypto_protocol_version,omitempty"`
+	Key                   []byte                 `protobuf:"bytes,3,opt,name=key" json:"key,omitempty"`
+	Iv                    []byte                 `protobuf:"bytes,4,opt,name=iv" json:"iv,omitempty"`
+	KeyName               *string                `protobuf:"bytes,5,opt,name=key_name,json=keyName" json:"key_name,omitempty"`
+	EzKeyVersionName      *string                `protobuf:"bytes,6,opt,name=ez_key_version_name,json=ezKeyVersionName" json:"ez_key_version_name,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *FileEncryptionInfo) Reset() {
@@ -1167,9 +1173,52 @@ func (*FileEncryptionInfo) Descriptor() ([]byte, []int) {
 	return file_hdfs_wire_proto_rawDescGZIP(), []int{11}
 }
 
+func (x *FileEncryptionInfo) GetSuite() uint32 {
+	if x != nil && x.Suite != nil {
+		return *x.Suite
+	}
+	return 0
+}
+
+func (x *FileEncryptionInfo) GetCryptoProtocolVersion() uint32 {
+	if x != nil && x.CryptoProtocolVersion != nil {
+		return *x.CryptoProtocolVersion
+	}
+	return 0
+}
+
+func (x *FileEncryptionInfo) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *FileEncryptionInfo) GetIv() []byte {
+	if x != nil {
+		return x.Iv
+	}
+	return nil
+}
+
+func (x *FileEncryptionInfo) GetKeyName() string {
+	if x != nil && x.KeyName != nil {
+		return *x.KeyName
+	}
+	return ""
+}
+
+func (x *FileEncryptionInfo) GetEzKeyVersionName() string {
+	if x != nil && x.EzKeyVersionName != nil {
+		return *x.EzKeyVersionName
+	}
+	return ""
+}
+
 type ErasureCodingPolicy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          *string                `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Id            *uint32                `protobuf:"varint,4,opt,name=id" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1209,6 +1258,13 @@ func (x *ErasureCodingPolicy) GetName() string {
 		return *x.Name
 	}
 	return ""
+}
+
+func (x *ErasureCodingPolicy) GetId() uint32 {
+	if x != nil && x.Id != nil {
+		return *x.Id
+	}
+	return 0
 }
 
 type LocatedBlocks struct {
@@ -3936,10 +3992,17 @@ const file_hdfs_wire_proto_rawDesc = "" +
 	"blockToken\x12C\n" +
 	"\rstorage_types\x18\a \x03(\x0e2\x1e.fairway.hdfs.wire.StorageTypeR\fstorageTypes\x12\x1f\n" +
 	"\vstorage_ids\x18\b \x03(\tR\n" +
-	"storageIds\"\x14\n" +
-	"\x12FileEncryptionInfo\")\n" +
+	"storageIds\"\xce\x01\n" +
+	"\x12FileEncryptionInfo\x12\x14\n" +
+	"\x05suite\x18\x01 \x01(\rR\x05suite\x126\n" +
+	"\x17crypto_protocol_version\x18\x02 \x01(\rR\x15cryptoProtocolVersion\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x0e\n" +
+	"\x02iv\x18\x04 \x01(\fR\x02iv\x12\x19\n" +
+	"\bkey_name\x18\x05 \x01(\tR\akeyName\x12-\n" +
+	"\x13ez_key_version_name\x18\x06 \x01(\tR\x10ezKeyVersionName\"9\n" +
 	"\x13ErasureCodingPolicy\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x99\x03\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\rR\x02id\"\x99\x03\n" +
 	"\rLocatedBlocks\x12\x1f\n" +
 	"\vfile_length\x18\x01 \x02(\x04R\n" +
 	"fileLength\x127\n" +
