@@ -17,8 +17,8 @@ import (
 
 const (
 	// A partition up to this many bytes is copied into the buffer with its header; a larger one goes by sendfile.
-	smallPartition = 32 << 10
-	bufferSize     = 128 << 10
+	smallPartition = 64 << 10
+	bufferSize     = 256 << 10
 	// A response keeps so many files open between looking and sending; those of further maps are opened again.
 	keptFiles = 32
 	// So much of a file must have gone out within sendPatience, or the fetcher has stopped reading.
