@@ -12,6 +12,7 @@ import (
 	"fairway/agent/container"
 	"fairway/agent/fetch"
 	"fairway/agent/sandbox"
+	"fairway/agent/service"
 )
 
 // account is who a task runs as.
@@ -96,6 +97,10 @@ func (c *accounts) find(name string) (*account, error) {
 }
 
 func (a *account) owner() sandbox.Owner { return sandbox.Owner{UID: a.uid, GID: a.gid} }
+
+func (a *account) service() service.Account {
+	return service.Account{Name: a.name, Home: a.home, UID: a.uid, GID: a.gid, Groups: a.groups, Switch: a.change && a.uid != os.Geteuid()}
+}
 
 func (a *account) container() *container.User {
 	if !a.change {

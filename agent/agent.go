@@ -41,6 +41,8 @@ type Agent struct {
 	id    atomic.Pointer[string]
 	ready atomic.Bool
 
+	serving chan struct{} // closed when all services have started
+
 	events chan event // to the owner
 }
 
@@ -70,7 +72,7 @@ func New(o Options) (_ *Agent, err error) {
 	if o.QuotaInterval == 0 {
 		o.QuotaInterval = 5 * time.Second
 	}
-	a := &Agent{o: o, log: o.Log, served: newServed(), services: map[string]service.Service{}, events: make(chan event, 1024)}
+	a := &Agent{o: o, log: o.Log, served: newServed(), services: map[string]service.Service{}, serving: make(chan struct{}), events: make(chan event, 1024)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Close())
@@ -194,10 +196,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	for _, s := range a.o.Services {
 		dir := filepath.Join(a.o.WorkDir, "services", s.Name())
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := serviceFolder(dir); err != nil {
 			return err
 		}
-		if err := s.Start(ctx, service.Host{AgentID: a.ID(), Name: a.info.Host, WorkDir: dir, Log: a.log.Named(s.Name())}); err != nil {
+		if err := s.Start(ctx, a.hostOf(work, s.Name(), dir)); err != nil {
 			return fmt.Errorf("start service %s: %w", s.Name(), err)
 		}
 		defer func() {
@@ -206,6 +208,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		}()
 	}
+	close(a.serving)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.serveData(ctx) })
 	g.Go(func() error { return a.keepSession(ctx) })

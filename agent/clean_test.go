@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,19 +71,36 @@ func TestCleaningUnderPressure(t *testing.T) {
 type fakeService struct {
 	started, stopped bool
 	ended            chan string
+	kill             func(*v1.TaskID, time.Duration, string)
+	live             chan map[string]bool
 }
 
 func (*fakeService) Name() string { return "wrap" }
 func (f *fakeService) Start(_ context.Context, h service.Host) error {
 	f.started = h.WorkDir != "" && h.Log != nil
+	f.kill = h.Kill
 	return nil
 }
 func (f *fakeService) Stop() error { f.stopped = true; return nil }
-func (f *fakeService) Prepare(_ context.Context, task *v1.TaskSpec, sandbox string) (*v1.Command, error) {
+func (*fakeService) Attributes() map[string]string {
+	return map[string]string{"wrap.address": "here:1"}
+}
+func (*fakeService) Account(*v1.TaskSpec) string     { return "" }
+func (f *fakeService) JobsLive(live map[string]bool) { f.live <- live }
+func (f *fakeService) Started(task *v1.TaskSpec, p service.Process) {
+	if string(task.Data) == "kill" {
+		f.kill(task.Task, time.Hour, fmt.Sprint("seen ", slices.Contains(p.PIDs(), p.PID())))
+	}
+}
+func (*fakeService) Ended(task *v1.TaskSpec, s *v1.TaskStatus, started bool) {
+	s.Data = fmt.Appendf(nil, "%s %t", task.Data, started)
+}
+func (f *fakeService) Prepare(_ context.Context, t service.Task) (*service.Launch, error) {
+	task, sandbox := t.Spec, t.Sandbox
 	if string(task.Data) == "bad" {
 		return nil, errors.New("cannot be prepared")
 	}
-	return &v1.Command{Argv: []string{"sh", "-c", "cat made"}}, os.WriteFile(filepath.Join(sandbox, "made"), task.Data, 0o600)
+	return &service.Launch{Command: &v1.Command{Argv: []string{"sh", "-c", "cat made; if grep -q kill made; then exec sleep 1000; fi"}}}, os.WriteFile(filepath.Join(sandbox, "made"), task.Data, 0o600)
 }
 func (f *fakeService) JobEnded(job string) { f.ended <- job }
 func (f *fakeService) Handler() http.Handler {
@@ -90,13 +109,25 @@ func (f *fakeService) Handler() http.Handler {
 
 func TestService(t *testing.T) {
 	b := newFakeBroker(t)
-	f := &fakeService{ended: make(chan string, 1)}
+	f := &fakeService{ended: make(chan string, 1), live: make(chan map[string]bool, 1)}
 	a := b.start(Options{Services: []service.Service{f}}, false)
 	s := b.accept(nil)
 	spec := shell(1, "")
 	spec.Command.Argv, spec.Service, spec.Data, spec.JobId = nil, "wrap", []byte("hello"), "j"
 	s.launch(spec)
-	expect(t, s.end(spec.Task), finished, 0, "")
+	last := s.end(spec.Task)
+	expect(t, last, finished, 0, "")
+	if string(last.Data) != "hello true" {
+		t.Errorf("data %q", last.Data)
+	}
+	if got := s.register.Info.Attributes["wrap.address"]; got != "here:1" {
+		t.Errorf("attribute %q", got)
+	}
+	<-f.live
+	kill := shell(3, "")
+	kill.Service, kill.Data = "wrap", []byte("kill")
+	s.launch(kill)
+	expect(t, s.end(kill.Task), killed, v1.TaskReason_TASK_REASON_KILL_ASKED, "seen true")
 	if got := a.file(t, spec.Task, "stdout"); got != "hello" {
 		t.Errorf("stdout %q", got)
 	}

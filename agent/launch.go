@@ -118,14 +118,20 @@ func (a *Agent) launch(ctx context.Context, t *task) (*container.Container, *lau
 			return nil, failed(fmt.Errorf("write job secret: %w", err))
 		}
 	}
-	command := s.Command
+	how := &service.Launch{Command: s.Command}
 	if s.Service != "" {
-		if command, err = a.services[s.Service].Prepare(ctx, s, box.Dir); err != nil {
+		if how, err = a.services[s.Service].Prepare(ctx, service.Task{Spec: s, Sandbox: box.Dir, Account: who.service()}); err != nil {
 			return nil, failed(fmt.Errorf("service %s: %w", s.Service, err))
 		}
-		if len(command.GetArgv()) == 0 {
+		if len(how.Command.GetArgv()) == 0 {
 			return nil, failed(fmt.Errorf("service %s made an empty command", s.Service))
 		}
+	}
+	if how.Dir == "" {
+		how.Dir = box.Dir
+	}
+	if how.MemoryLimitBytes == 0 {
+		how.MemoryLimitBytes = s.GetResources().GetMemoryBytes()
 	}
 	stdout, stderr, err := box.Logs()
 	if err != nil {
@@ -133,8 +139,11 @@ func (a *Agent) launch(ctx context.Context, t *task) (*container.Container, *lau
 	}
 	defer stdout.Close()
 	defer stderr.Close()
-	env := a.environment(t, command.Env, jobDir)
-	argv := slices.Clone(command.Argv)
+	env := a.environment(t, how.Command.Env, jobDir)
+	if how.BareEnv {
+		env = entries(how.Command.Env)
+	}
+	argv := slices.Clone(how.Command.Argv)
 	program, err := a.program(argv[0], box, env)
 	if err != nil {
 		return nil, failed(err)
@@ -149,8 +158,8 @@ func (a *Agent) launch(ctx context.Context, t *task) (*container.Container, *lau
 		return nil, failed(ctx.Err())
 	}
 	c, err := a.runtime.Start(container.Spec{
-		ID: t.record.Container, Path: program, Argv: argv, Env: env, Dir: box.Dir, User: who.container(), Stdout: stdout, Stderr: stderr,
-		Limit: container.Resources{MemoryBytes: s.GetResources().GetMemoryBytes(), CPUMilli: s.GetResources().GetCpuMilli(), HardCPU: s.HardCpu},
+		ID: t.record.Container, Path: program, Argv: argv, Env: env, Dir: how.Dir, User: who.container(), Stdout: stdout, Stderr: stderr,
+		Limit: container.Resources{MemoryBytes: how.MemoryLimitBytes, CPUMilli: s.GetResources().GetCpuMilli(), HardCPU: s.HardCpu},
 	})
 	if err != nil {
 		return nil, failed(err)
@@ -225,6 +234,10 @@ func (a *Agent) environment(t *task, said map[string]string, jobDir string) []st
 			vars["FAIRWAY_TOKEN_FILE"] = filepath.Join(dir, tokenFile)
 		}
 	}
+	return entries(vars)
+}
+
+func entries(vars map[string]string) []string {
 	env := make([]string, 0, len(vars))
 	for k, v := range vars {
 		env = append(env, k+"="+v)

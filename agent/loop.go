@@ -45,6 +45,17 @@ type (
 		note string // what the task's stderr said last
 		full bool   // the disk was full then
 	}
+	// concluded: a service has completed a task's last status.
+	concluded struct {
+		task   *task
+		status *v1.TaskStatus
+	}
+	// serviceKill: a service wants one of its tasks to end.
+	serviceKill struct {
+		id    *v1.TaskID
+		grace time.Duration
+		why   string
+	}
 	// overQuota: a sandbox holds more than it may.
 	overQuota struct {
 		task  *task
@@ -204,6 +215,12 @@ func (o *owner) react(e event) {
 		o.launched(e)
 	case exited:
 		o.exited(e)
+	case concluded:
+		o.finish(e.task, e.status)
+	case serviceKill:
+		if t := o.tasks[checkpoint.Key(e.id)]; t != nil {
+			o.kill(t, e.grace, v1.TaskReason_TASK_REASON_KILL_ASKED, e.why)
+		}
 	case overQuota:
 		if e.task.record.Phase != checkpoint.Ended && e.task.overQuota == 0 {
 			e.task.overQuota = e.used

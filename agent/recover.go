@@ -63,6 +63,10 @@ func (o *owner) takeUp(t *task, rebooted bool) {
 		}
 		return
 	}
+	if errors.Is(err, container.ErrNotStarted) && t.record.Phase == checkpoint.Launching && t.spec.GetService() != "" && t.killed == 0 {
+		o.relaunch(t)
+		return
+	}
 	if !errors.Is(err, container.ErrGone) {
 		o.a.log.Warn("container not found again", zap.String("task", t.key), zap.Error(err))
 	}
@@ -76,7 +80,7 @@ func (o *owner) takeUp(t *task, rebooted bool) {
 	if t.killed != 0 {
 		s.State, s.Reason, s.Message = v1.TaskState_TASK_STATE_KILLED, t.killed, t.record.Kill
 	}
-	o.finish(t, s)
+	o.conclude(t, s, t.record.Phase == checkpoint.Running)
 }
 
 // sweep ends containers that no live task owns: their end was reported by an agent that was killed before it released them.

@@ -79,7 +79,7 @@ func (a *Agent) oneSession(ctx context.Context) error {
 			e := commanded{session: s, command: c}
 			if l := c.GetLaunch(); l != nil {
 				// Here, since it may take a while and the owner must not wait.
-				e.account, e.unknown = a.accounts.find(l.GetCommand().GetUser())
+				e.account, e.unknown = a.accounts.find(a.accountName(l))
 			}
 			a.post(ctx, e)
 		}
@@ -91,6 +91,14 @@ func (o *owner) register(s api.AgentSession) {
 	o.session, o.registered = s, false
 	o.a.ready.Store(false)
 	r := &v1.RegisterAgent{AgentId: o.identity.AgentID, Info: proto.CloneOf(o.a.info)}
+	for _, s := range o.a.services {
+		for k, v := range s.Attributes() {
+			if r.Info.Attributes == nil {
+				r.Info.Attributes = map[string]string{}
+			}
+			r.Info.Attributes[k] = v
+		}
+	}
 	for _, t := range o.active {
 		if t.record.Phase == checkpoint.Ended && len(t.record.Updates) == 0 {
 			continue
@@ -193,6 +201,7 @@ func (o *owner) welcomed(r *v1.AgentRegistered) {
 		}
 	}
 	o.removeStrangeJobs(live)
+	o.tellJobs(live)
 	o.resend(time.Now())
 }
 

@@ -27,12 +27,13 @@ type task struct {
 	cancel    context.CancelFunc
 	received  time.Time
 
-	killed    v1.TaskReason // why it was killed by us; unspecified: it was not
-	grace     time.Duration
-	overQuota int64 // bytes; 0: it is not
-	sent      time.Time
-	orphan    bool          // of another cluster: nobody wants to know
-	done      chan struct{} // closed when it has ended
+	killed     v1.TaskReason // why it was killed by us; unspecified: it was not
+	grace      time.Duration
+	overQuota  int64 // bytes; 0: it is not
+	sent       time.Time
+	orphan     bool          // of another cluster: nobody wants to know
+	concluding bool          // its service completes its last status
+	done       chan struct{} // closed when it has ended
 }
 
 // launch takes a new task: the intent is written before anything is done.
@@ -107,7 +108,7 @@ func (o *owner) launched(e launched) {
 			s.State, s.Reason, s.Message = v1.TaskState_TASK_STATE_KILLED, t.killed, t.record.Kill
 		}
 		o.a.log.Info("task not started", zap.String("task", t.key), zap.String("reason", s.Message))
-		o.finish(t, s)
+		o.conclude(t, s, false)
 		return
 	}
 	t.container = e.container
@@ -123,8 +124,11 @@ func (o *owner) running(t *task) {
 		t.record.Phase = checkpoint.Running
 		o.report(t, &v1.TaskStatus{State: v1.TaskState_TASK_STATE_RUNNING})
 	}
-	c := t.container
+	c, spec := t.container, t.record.Spec
 	o.group.Go(func() error {
+		if s := o.a.services[spec.GetService()]; s != nil && o.a.awaitServices(o.work) {
+			s.Started(spec, c)
+		}
 		x, err := c.Wait(o.work)
 		if o.work.Err() != nil {
 			return nil
@@ -182,12 +186,12 @@ func (o *owner) end(t *task, grace time.Duration) {
 
 func (o *owner) exited(e exited) {
 	t := e.task
-	if t.record.Phase == checkpoint.Ended {
+	if t.record.Phase == checkpoint.Ended || t.concluding {
 		return
 	}
 	s := outcome(t, e)
 	o.a.log.Info("task ended", zap.String("task", t.key), zap.Stringer("state", s.State), zap.String("message", s.Message))
-	o.finish(t, s)
+	o.conclude(t, s, true)
 }
 
 // outcome turns how a container ended into a status.
@@ -302,8 +306,10 @@ func (o *owner) dropJob(job string) {
 		if err := o.a.tree.RemoveJob(job); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			o.a.log.Warn("job folder not removed", zap.String("job", job), zap.Error(err))
 		}
-		for _, s := range o.a.services {
-			s.JobEnded(job)
+		if len(o.a.services) > 0 && o.a.awaitServices(o.work) {
+			for _, s := range o.a.services {
+				s.JobEnded(job)
+			}
 		}
 		return nil
 	})

@@ -19,7 +19,7 @@ const (
 
 // Task is the record of one task.
 type Task struct {
-	// Spec is the task's without the contents of inline files and without data.
+	// Spec is the task's; without the contents of inline files and without data if no service needs them.
 	Spec      *v1.TaskSpec
 	Epoch     uint64
 	Container string // id in the container runtime
@@ -116,9 +116,10 @@ func decodeTask(b []byte) (*Task, error) {
 	return t, nil
 }
 
-// Slim is the spec as it is kept: what only the start needs is left out.
+// Slim is the spec as it is kept: what only the start needs is left out. A service's task is kept whole, since it may have
+// to be prepared again.
 func Slim(s *v1.TaskSpec) *v1.TaskSpec {
-	if len(s.GetData()) == 0 && len(s.GetCommand().GetFiles()) == 0 {
+	if s.GetService() != "" || len(s.GetData()) == 0 && len(s.GetCommand().GetFiles()) == 0 {
 		return s
 	}
 	c := proto.CloneOf(s)

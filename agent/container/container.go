@@ -28,6 +28,7 @@ type Container struct {
 	conn    *net.UnixConn // nil: the supervisor was gone when it was attached
 	process *os.Process   // the supervisor, if it is a child of this process
 	exit    *Exit
+	pid     int // of the task's first process; 0: unknown
 
 	writing sync.Mutex
 }
@@ -48,6 +49,7 @@ func (c *Container) awaitStart() error {
 	}
 	switch kind {
 	case supervisor.MsgStarted:
+		c.keepPID(body)
 		return nil
 	case supervisor.MsgExit:
 		x, ok := supervisor.DecodeExit(body)

@@ -21,6 +21,8 @@ import (
 var (
 	// ErrGone: neither a live supervisor nor an exit record is left. The task's program may never have run.
 	ErrGone = errors.New("container is gone")
+	// ErrNotStarted is an ErrGone: nothing of the container was ever executed.
+	ErrNotStarted = fmt.Errorf("%w: it was never started", ErrGone)
 	// ErrExists: there is a container of this id already.
 	ErrExists = errors.New("container exists")
 )
@@ -271,6 +273,7 @@ func (r *Runtime) Attach(id string) (*Container, error) {
 	conn, err := dial(c.dir)
 	if err == nil {
 		c.conn = conn
+		c.loadPID()
 		c.exit = c.record()
 		return c, nil
 	}
@@ -282,7 +285,7 @@ func (r *Runtime) Attach(id string) (*Container, error) {
 		why = "the host was started again"
 		c.groups = supervisor.Spec{}
 	} else if kept.BootID == "" {
-		why = "it was never started"
+		return nil, errors.Join(ErrNotStarted, r.groups.remove(&c.groups), os.RemoveAll(c.dir))
 	}
 	return nil, errors.Join(fmt.Errorf("%w: %s", ErrGone, why), r.groups.remove(&c.groups), os.RemoveAll(c.dir))
 }
