@@ -43,7 +43,8 @@ type Limits struct {
 	MaxGreeting int           // bytes of one packet before the peer is known: 16 KiB
 	Memory      int64         // bytes of all requests that are not answered and all replies that are not sent: 512 MiB
 	Calls       int           // in flight on one connection; more are not read: 256
-	Unsent      int           // bytes of replies that wait on one connection, beyond one reply; then it is closed: 16 MiB
+	Unsent      int           // bytes of replies that wait on one connection; beyond them its calls wait: 16 MiB
+	Slow        time.Duration // that they wait for room; then the connection is closed: 20 s
 	Connections int           // beyond them new ones are closed: 20,000
 	HalfOpen    int           // connections that have not said who they are; beyond them the oldest is closed: 1,024
 	Greeting    time.Duration // until a peer must have said who it is: 30 s
