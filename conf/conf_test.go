@@ -132,6 +132,8 @@ func TestYARNListensBeyondLoopbackOnlyWhenAskedTo(t *testing.T) {
 		"yarn: {enabled: true, host: 10.0.0.1}":                              "set broker.insecure",
 		"yarn: {enabled: true, host: rm.example.com}":                        "set broker.insecure",
 		"yarn: {host: \"[::1]\"}":                                            "neither a host name nor an IPv4",
+		"yarn: {queues: [{queue: root.a}, {queue: a}]}":                      "there twice",
+		"yarn: {queues: [{queue: a/b}]}":                                     "write it as root.analytics.reports",
 		"yarn: {web_port: 70000}":                                            "yarn.web_port",
 		"yarn: {enabled: true, host: 127.0.1.9}":                             "",
 		"broker: {insecure: true}\nyarn: {enabled: true, host: rm.example}":  "",

@@ -27,6 +27,21 @@ type YARN struct {
 	Env           map[string]string `yaml:"env"`            // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
 	HardCPU       bool              `yaml:"hard_cpu"`       // containers get no more than their vcores
 	Logs          YARNLogs          `yaml:"logs"`
+	Queues        []YARNQueue       `yaml:"queues"`
+}
+
+// YARNQueue says who may use a queue, which is a role: root.a.b is a/b.
+type YARNQueue struct {
+	Queue           string `yaml:"queue"`
+	Stopped         bool   `yaml:"stopped"`          // takes no new applications
+	MaxApplications int    `yaml:"max_applications"` // that live at once; 0: 10000
+	Submit          string `yaml:"submit"`           // "ann,bob staff": users, then groups; "*"; empty: as its parent, at the top everybody
+	Administer      string `yaml:"administer"`       // who may also kill and move others' applications; empty: operators
+}
+
+// RolePath is the role of a queue's name: root.a.b is a/b.
+func (q YARNQueue) RolePath() string {
+	return strings.ReplaceAll(strings.TrimPrefix(q.Queue, "root."), ".", "/")
 }
 
 // YARNLogs configures the aggregation of containers' logs after an application's end.
@@ -40,7 +55,7 @@ func defaultYARN() YARN {
 	return YARN{
 		Host: "127.0.0.1", ClientPort: 8032, SchedulerPort: 8030, AdminPort: 8033, WebPort: 8088,
 		NodeExpiry: Duration(time.Minute), MasterExpiry: Duration(15 * time.Minute), MaxAttempts: 2, MinimumMemory: 1 << 30,
-		Env: map[string]string{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, Account: "nobody",
+		Env: map[string]string{}, Queues: []YARNQueue{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, Account: "nobody",
 		Logs: YARNLogs{Aggregate: true, Dir: "/tmp/logs", Suffix: "logs"},
 	}
 }
@@ -61,6 +76,19 @@ func (y *YARN) validate(insecure bool) error {
 		return fmt.Errorf("yarn.minimum_memory: %d bytes is below 1MiB", y.MinimumMemory)
 	case y.NodeExpiry <= 0 || y.MasterExpiry <= 0:
 		return errors.New("yarn.node_expiry and yarn.master_expiry must be above zero")
+	}
+	seen := map[string]bool{}
+	for i, q := range y.Queues {
+		switch path := q.RolePath(); {
+		case path == "" || strings.ContainsAny(q.Queue, "/ "):
+			return fmt.Errorf("yarn.queues[%d].queue: %q is no queue; write it as root.analytics.reports", i, q.Queue)
+		case seen[path]:
+			return fmt.Errorf("yarn.queues[%d].queue: %s is there twice", i, q.Queue)
+		case q.MaxApplications < 0:
+			return fmt.Errorf("yarn.queues[%d].max_applications: %d is below 0", i, q.MaxApplications)
+		default:
+			seen[path] = true
+		}
 	}
 	if ip := net.ParseIP(y.Host); y.Enabled && !insecure && y.Host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("yarn.host: YARN's clients say who they are and nobody checks it; to listen on %s beyond this machine set broker.insecure: true", y.Host)
