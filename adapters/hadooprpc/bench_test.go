@@ -94,7 +94,7 @@ func Benchmark2000Masters(b *testing.B) {
 		ticker.Stop()
 	}
 	b.ReportMetric(float64((cpu(b)-begin).Microseconds())/float64(b.N*masters), "cpu-µs/call")
-	b.ReportMetric((cpu(b) - begin).Seconds()/b.Elapsed().Seconds(), "cores")
+	b.ReportMetric((cpu(b)-begin).Seconds()/b.Elapsed().Seconds(), "cores")
 }
 
 func cpu(b *testing.B) time.Duration {

@@ -110,11 +110,12 @@ func (c *Client) greet() error {
 		}
 	}
 	err := c.appendPacket(contextCallID, nil, &wire.IpcConnectionContextProto{UserInfo: who, Protocol: proto.String(c.o.Protocol)})
-	if err != nil {
-		return err
+	if err != nil || c.o.Token == nil {
+		return err // it goes out with the first call
 	}
-	// It goes out with the first call.
-	return nil
+	_, err = c.nc.Write(c.out)
+	c.out = c.out[:0]
+	return err
 }
 
 // negotiate says whether the server has taken our token; else it takes our word.

@@ -108,8 +108,8 @@ func (d *door) gauge() {
 	d.s.metrics.halfOpen.Set(float64(d.half.Len()))
 }
 
-// opened takes a connection off the half-open ones.
-func (d *door) opened(c *conn) {
+// known takes a connection off the half-open ones.
+func (d *door) known(c *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c.half != nil {
@@ -120,7 +120,7 @@ func (d *door) opened(c *conn) {
 }
 
 func (d *door) forget(c *conn) {
-	d.opened(c)
+	d.known(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.conns, c)

@@ -146,6 +146,7 @@ func (c *conn) prove(answer []byte) error {
 		return unauthorized(Errorf(SaslException, "DIGEST-MD5: digest response format violation. Mismatched response."))
 	}
 	n.caller = &Caller{User: secret.User, RealUser: secret.RealUser, Token: &Token{Kind: secret.Kind, Identifier: reply.identifier}, Remote: c.nc.RemoteAddr()}
+	c.d.known(c) // whom we know is not pushed out by those we do not
 	c.sendSasl(&wire.RpcSaslProto{State: wire.RpcSaslProto_SUCCESS.Enum(), Token: proof})
 	return nil
 }
@@ -226,5 +227,5 @@ func (c *conn) opened(caller *Caller) {
 	c.sasl = nil
 	c.lastCall.Store(c.d.now.Load())
 	c.open.Store(true)
-	c.d.opened(c)
+	c.d.known(c)
 }
