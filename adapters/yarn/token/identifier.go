@@ -2,7 +2,10 @@ package token
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -166,7 +169,8 @@ func (t Delegation) Marshal() []byte {
 	})
 }
 
-// ParseDelegation reads an identifier; it must name an owner.
+// ParseDelegation reads an identifier; it must name an owner. The names are checked, as another kind's identifier could
+// be read as one with strange names.
 func ParseDelegation(b []byte) (Delegation, error) {
 	var p wire.YARNDelegationTokenIdentifierProto
 	if err := unmarshal(b, &p); err != nil {
@@ -178,6 +182,11 @@ func ParseDelegation(b []byte) (Delegation, error) {
 	}
 	if t.Owner == "" {
 		return Delegation{}, fmt.Errorf("%w: no owner", ErrInvalid)
+	}
+	for _, name := range []string{t.Owner, t.Renewer, t.RealUser} {
+		if !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+			return Delegation{}, fmt.Errorf("%w: %.80q is no name", ErrInvalid, name)
+		}
 	}
 	return t, nil
 }

@@ -127,6 +127,11 @@ func TestRefused(t *testing.T) {
 	if _, err := ParseNM(AMRM{attempt, 1}.Marshal()); !errors.Is(err, ErrInvalid) {
 		t.Error("a master's token passes for an agent's:", err)
 	}
+	for _, b := range [][]byte{unhex(t, amrmVector), unhex(t, nmVector)} {
+		if d, err := ParseDelegation(b); !errors.Is(err, ErrInvalid) {
+			t.Errorf("an attempt's token passes for a user's: %+v", d)
+		}
+	}
 	negative := container()
 	negative.MemoryMB = -1
 	if _, err := ParseContainer(negative.Marshal()); !errors.Is(err, ErrInvalid) {
