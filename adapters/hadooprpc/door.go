@@ -75,13 +75,14 @@ func (d *door) admit(nc net.Conn) {
 		return
 	}
 	d.conns[c] = struct{}{}
+	d.s.metrics.connections.Inc()
 	c.half = d.half.PushBack(c)
+	d.s.metrics.halfOpen.Inc()
 	var oldest *conn
 	if d.half.Len() > d.s.o.Limits.HalfOpen {
-		oldest = d.half.Remove(d.half.Front()).(*conn)
-		oldest.half = nil
+		oldest = d.half.Front().Value.(*conn)
+		d.unlist(oldest)
 	}
-	d.gauge()
 	d.mu.Unlock()
 	if oldest != nil {
 		d.refused(oldest.nc, "too many half-open connections", "the oldest is closed")
@@ -102,29 +103,28 @@ func (d *door) refused(nc net.Conn, reason, detail string) {
 	_ = nc.Close()
 }
 
-// gauge is called with mu held.
-func (d *door) gauge() {
-	d.s.metrics.connections.Set(float64(len(d.conns)))
-	d.s.metrics.halfOpen.Set(float64(d.half.Len()))
+// unlist takes a connection off the half-open ones, if it is there. mu is held.
+func (d *door) unlist(c *conn) {
+	if c.half != nil {
+		d.half.Remove(c.half)
+		c.half = nil
+		d.s.metrics.halfOpen.Dec()
+	}
 }
 
 // known takes a connection off the half-open ones.
 func (d *door) known(c *conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.half != nil {
-		d.half.Remove(c.half)
-		c.half = nil
-	}
-	d.gauge()
+	d.unlist(c)
 }
 
 func (d *door) forget(c *conn) {
-	d.known(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.unlist(c)
 	delete(d.conns, c)
-	d.gauge()
+	d.s.metrics.connections.Dec()
 }
 
 // watch advances the clock and closes connections whose time is over.

@@ -46,7 +46,7 @@ type Limits struct {
 	Unsent      int           // bytes of replies that wait on one connection; beyond them its calls wait: 16 MiB
 	Slow        time.Duration // that they wait for room; then the connection is closed: 20 s
 	Connections int           // beyond them new ones are closed: 20,000
-	HalfOpen    int           // connections that have not said who they are; beyond them the oldest is closed: 1,024
+	HalfOpen    int           // connections that have not said who they are; beyond them the oldest is closed: 4,096
 	Greeting    time.Duration // until a peer must have said who it is: 30 s
 	Stall       time.Duration // a request or reply that has begun must make progress: 60 s
 	Idle        time.Duration // without a call: 3 min (clients close after 10 s)

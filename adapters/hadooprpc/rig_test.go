@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -297,6 +298,15 @@ func readReply(t testing.TB, c io.Reader) (reply, error) {
 	}
 	r := reply{head: new(wire.RpcResponseHeaderProto), body: rest}
 	return r, proto.Unmarshal(head, r.head)
+}
+
+// half is the number of half-open connections.
+func (r *rig) half() int {
+	var m dto.Metric
+	if err := r.metrics.halfOpen.Write(&m); err != nil {
+		panic(err)
+	}
+	return int(m.GetGauge().GetValue())
 }
 
 // reasons are what was logged as refused.

@@ -37,7 +37,7 @@ func NewServer(o Options) (*Server, error) {
 	l.Unsent = cmp.Or(l.Unsent, 16<<20)
 	l.Slow = cmp.Or(l.Slow, 20*time.Second)
 	l.Connections = cmp.Or(l.Connections, 20000)
-	l.HalfOpen = cmp.Or(l.HalfOpen, 1024)
+	l.HalfOpen = cmp.Or(l.HalfOpen, 4096)
 	l.Greeting = cmp.Or(l.Greeting, 30*time.Second)
 	l.Stall = cmp.Or(l.Stall, time.Minute)
 	l.Idle = cmp.Or(l.Idle, 3*time.Minute)

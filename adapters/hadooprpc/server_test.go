@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hadooprpc/wire"
@@ -255,6 +256,47 @@ func TestLargeRequest(t *testing.T) {
 	var e *Exception
 	if !errors.As(err, &e) || !e.Fatal || !strings.Contains(e.Message, "is longer than maximum configured RPC length 12582912") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewPedanticRegistry()
+	r := tcpRig(t, func(o *Options) { o.Registerer = registry })
+	if _, err := NewServer(Options{Name: "another", Simple: true, Registerer: registry}); err != nil {
+		t.Error("a second server:", err)
+	}
+	if _, err := NewServer(Options{Name: "test", Simple: true, Registerer: registry}); err == nil {
+		t.Error("two servers of a name")
+	}
+	c := r.dial(t, ClientOptions{})
+	for _, method := range []string{"echo", "echo", "standby", "unknown"} {
+		_, _ = callIt(t, c, method, "")
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]float64)
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name := f.GetName()
+			for _, l := range m.Label {
+				if l.GetName() == "server" && l.GetValue() != "test" {
+					name = "of another"
+				} else if l.GetName() == "method" || l.GetName() == "class" || l.GetName() == "reason" {
+					name += " " + l.GetValue()
+				}
+			}
+			got[name] += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	for name, want := range map[string]float64{
+		"fairway_hadooprpc_connections": 1, "fairway_hadooprpc_half_open_connections": 0, "fairway_hadooprpc_call_seconds echo": 2, "fairway_hadooprpc_call_seconds standby": 1,
+		"fairway_hadooprpc_call_errors_total " + StandbyException: 1, "fairway_hadooprpc_refused_total unknown call": 1,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
 	}
 }
 
