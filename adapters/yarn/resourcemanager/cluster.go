@@ -1,0 +1,349 @@
+package resourcemanager
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"fairway/adapters/yarn/id"
+	"fairway/adapters/yarn/wire"
+	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
+)
+
+// Attributes that an agent with the service declares.
+const (
+	addressAttribute = "yarn.address" // host:port of its ContainerManagement server
+	httpAttribute    = "yarn.http"    // host:port of its logs
+)
+
+// snapshot is the cluster as it was a moment ago. It does not change once it is made: calls read it without a lock.
+type snapshot struct {
+	at        time.Time
+	nodes     []*node // by name
+	byAgent   map[string]*node
+	foreign   []string        // agents without the service, in order
+	racks     map[string]bool // of agents that may run containers
+	total     amount          // of active nodes
+	used      amount
+	free      amount
+	largest   amount // of any node in each kind
+	active    int
+	lost      int
+	roles     map[string]*roleState
+	clusterID string
+}
+
+type node struct {
+	Node
+	agent   string
+	host    string
+	names   []string // of its host, lower case
+	attempt time.Time
+}
+
+// roleState is a role in a snapshot.
+type roleState struct {
+	role     *v1.Role
+	used     amount
+	absolute float64 // part of the cluster that is its by weight
+	maximum  float64 // part of the cluster that it may take
+	headroom amount  // what it could take now
+}
+
+func (s *snapshot) role(path string) *roleState { return s.roles[path] }
+
+// cluster is the newest snapshot.
+func (m *Manager) cluster() *snapshot { return m.snap.Load() }
+
+// operator is who the manager is toward the broker.
+var operator = api.Caller{User: "yarn", UID: -1, Operator: true}
+
+// watchCluster takes a snapshot every second, and when somebody asks for one.
+func (m *Manager) watchCluster(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
+			m.o.Log.Debug("the broker did not describe the cluster", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-m.look:
+		}
+	}
+}
+
+// refresh takes a snapshot and tells applications of nodes that were lost or are back.
+func (m *Manager) refresh(ctx context.Context) error {
+	m.refreshing.Lock()
+	defer m.refreshing.Unlock()
+	s, err := m.survey(ctx)
+	if err != nil {
+		return err
+	}
+	m.headrooms(s)
+	m.snap.Store(s)
+	m.judgeNodes(s)
+	m.masters.settle(m)
+	return nil
+}
+
+func (m *Manager) survey(ctx context.Context) (*snapshot, error) {
+	s := &snapshot{at: time.Now(), byAgent: map[string]*node{}, racks: map[string]bool{}, roles: map[string]*roleState{}}
+	for page := ""; ; {
+		r, err := m.o.Broker.ListAgents(ctx, operator, &v1.ListAgentsRequest{PageSize: 1000, PageToken: page})
+		if err != nil {
+			return nil, fmt.Errorf("list agents: %w", err)
+		}
+		for _, a := range r.Agents {
+			s.add(m, a)
+		}
+		if page = r.NextPageToken; page == "" {
+			break
+		}
+	}
+	slices.SortFunc(s.nodes, func(a, b *node) int {
+		return cmp.Or(cmp.Compare(a.ID.Host, b.ID.Host), cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.agent, b.agent))
+	})
+	roles, err := m.o.Broker.ListRoles(ctx, operator)
+	if err != nil {
+		return nil, fmt.Errorf("list roles: %w", err)
+	}
+	for _, r := range roles {
+		s.roles[r.Path] = &roleState{role: r, used: amountOf(r.Used)}
+	}
+	if len(s.nodes) == 0 {
+		s.largest = amount{memory: 8192, vcores: 4} // YARN's own default, until an agent comes
+	}
+	return s, nil
+}
+
+func (s *snapshot) add(m *Manager, a *v1.Agent) {
+	info := a.GetInfo()
+	where, err := id.ParseNode(info.GetAttributes()[addressAttribute])
+	if err != nil {
+		if a.State == "active" {
+			s.foreign = append(s.foreign, a.Id)
+		}
+		return
+	}
+	total, used := amountOf(info.Total), amountOf(a.Used)
+	n := &node{
+		agent: a.Id, host: info.Host, names: hostNames(where, info.Host, info.Addresses),
+		Node: Node{
+			ID: where, HTTP: info.Attributes[httpAttribute], Rack: rackName(info.Rack), State: wire.NodeStateProto_NS_RUNNING, Containers: int(a.Tasks),
+			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Heard: s.at, Version: m.o.Version,
+		},
+	}
+	switch a.State {
+	case "unreachable":
+		since := time.Unix(0, a.SinceUnixNanos)
+		n.Heard = since.Add(-m.o.AgentTimeout)
+		n.Health = "cut off since " + n.Heard.UTC().Format(time.RFC3339)
+		if s.at.Sub(n.Heard) >= m.o.NodeExpiry {
+			n.State = wire.NodeStateProto_NS_LOST
+		}
+	case "gone":
+		if s.byAgent[a.Id] != nil || s.at.Sub(time.Unix(0, a.SinceUnixNanos)) > time.Hour {
+			return
+		}
+		n.State, n.Heard = wire.NodeStateProto_NS_LOST, time.Unix(0, a.SinceUnixNanos)
+		n.Health = "gone since " + n.Heard.UTC().Format(time.RFC3339)
+	}
+	s.nodes = append(s.nodes, n)
+	s.byAgent[a.Id] = n
+	s.largest.memory, s.largest.vcores = max(s.largest.memory, total.memory), max(s.largest.vcores, total.vcores)
+	s.largest.further = most(s.largest.further, total.further)
+	if n.State == wire.NodeStateProto_NS_LOST {
+		s.lost++
+		return
+	}
+	s.racks[n.Rack] = true
+	s.active++
+	s.total = s.total.plus(total)
+	s.used = s.used.plus(used)
+	if a.State == "active" {
+		s.free = s.free.plus(amountOf(&v1.Resources{
+			MemoryBytes: info.Total.GetMemoryBytes() - a.Used.GetMemoryBytes(), CpuMilli: info.Total.GetCpuMilli() - a.Used.GetCpuMilli(),
+		}))
+	}
+}
+
+// most is the larger count of each further kind.
+func most(a, b string) string {
+	counts := map[string]int64{}
+	for _, s := range []string{a, b} {
+		amount{further: s}.each(func(name string, n int64) { counts[name] = max(counts[name], n) })
+	}
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		lines = append(lines, fmt.Sprintf("%s=%d", name, counts[name]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// rackName is a rack as YARN writes it.
+func rackName(r string) string {
+	if r == "" {
+		return "/default-rack"
+	}
+	return r
+}
+
+// hostNames are all names that a row may name a host by, lower case; the one that masters see comes first.
+func hostNames(n id.NodeID, host string, addresses []string) []string {
+	out := []string{strings.ToLower(n.Host)}
+	for _, h := range append([]string{host}, addresses...) {
+		if h = strings.ToLower(h); h != "" && !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// plus adds memory and vcores; further kinds are not summed.
+func (a amount) plus(b amount) amount {
+	return amount{memory: a.memory + b.memory, vcores: a.vcores + b.vcores}
+}
+
+// minus subtracts memory and vcores, no further than to 0.
+func (a amount) minus(b amount) amount {
+	return amount{memory: max(a.memory-b.memory, 0), vcores: max(a.vcores-b.vcores, 0)}
+}
+
+func (a amount) least(b amount) amount {
+	return amount{memory: min(a.memory, b.memory), vcores: min(a.vcores, b.vcores)}
+}
+
+// dominant is the larger of the parts of total that a is, 0 if there is nothing.
+func dominant(a, total amount) (d float64) {
+	if total.memory > 0 {
+		d = float64(a.memory) / float64(total.memory)
+	}
+	if total.vcores > 0 {
+		d = max(d, float64(a.vcores)/float64(total.vcores))
+	}
+	return d
+}
+
+// headrooms works out what each role is entitled to and could take now: what is free, less what the guarantees of others
+// still call for, within its limit and those above it.
+func (m *Manager) headrooms(s *snapshot) {
+	children := map[string][]*roleState{}
+	for path, r := range s.roles {
+		up := parentOf(path)
+		children[up] = append(children[up], r)
+	}
+	var walk func(parent string, absolute, maximum float64, room amount)
+	walk = func(parent string, absolute, maximum float64, room amount) {
+		weights, unmet := 0.0, amount{}
+		for _, r := range children[parent] {
+			weights += r.role.Weight
+			unmet = unmet.plus(amountOf(r.role.Guarantee).minus(r.used))
+		}
+		for _, r := range children[parent] {
+			mine := amountOf(r.role.Guarantee).minus(r.used)
+			r.headroom = room.minus(unmet.minus(mine))
+			r.absolute, r.maximum = absolute, maximum
+			if weights > 0 {
+				r.absolute = absolute * r.role.Weight / weights
+			}
+			r.absolute = max(r.absolute, dominant(amountOf(r.role.Guarantee), s.total))
+			if l := r.role.Limit; l.GetMemoryBytes() > 0 {
+				r.headroom.memory = min(r.headroom.memory, max(l.MemoryBytes/mib-r.used.memory, 0))
+				r.maximum = min(r.maximum, part(l.MemoryBytes/mib, s.total.memory))
+			}
+			if l := r.role.Limit; l.GetCpuMilli() > 0 {
+				r.headroom.vcores = min(r.headroom.vcores, max(int32(min(l.CpuMilli/1000, maxVCores))-r.used.vcores, 0))
+				r.maximum = min(r.maximum, part(l.CpuMilli/1000, int64(s.total.vcores)))
+			}
+			r.absolute = min(r.absolute, r.maximum)
+			walk(r.role.Path, r.absolute, r.maximum, r.headroom)
+		}
+	}
+	walk("", 1, 1, s.free)
+}
+
+func part(a, b int64) float64 {
+	if b <= 0 {
+		return 1
+	}
+	return float64(a) / float64(b)
+}
+
+func parentOf(path string) string {
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return path[:i]
+	}
+	return ""
+}
+
+// judgeNodes tells applications once of each node that was lost, and of those again that are back.
+func (m *Manager) judgeNodes(s *snapshot) {
+	var next time.Time
+	for _, n := range s.nodes {
+		was := m.gone[n.agent]
+		switch is := n.State == wire.NodeStateProto_NS_LOST; {
+		case is && !was:
+			m.gone[n.agent] = true
+			m.o.Log.Warn("node lost", zap.Stringer("node", n.ID), zap.String("why", n.Health))
+			m.tellNode(n)
+		case !is && was:
+			delete(m.gone, n.agent)
+			m.o.Log.Info("node is back", zap.Stringer("node", n.ID))
+			m.tellNode(n)
+		}
+		if n.State != wire.NodeStateProto_NS_LOST && n.Health != "" {
+			if at := n.Heard.Add(m.o.NodeExpiry); next.IsZero() || at.Before(next) {
+				next = at
+			}
+		}
+	}
+	for agent := range m.gone {
+		if s.byAgent[agent] == nil {
+			delete(m.gone, agent)
+		}
+	}
+}
+
+// tellNode tells the applications that have or had containers on a node.
+func (m *Manager) tellNode(n *node) {
+	m.mu.Lock()
+	var all []*application
+	for a := range m.touched[n.agent] {
+		all = append(all, a)
+	}
+	m.mu.Unlock()
+	for _, a := range all {
+		a.nodeChanged(n)
+	}
+}
+
+// touch notes that an application has a container on an agent.
+func (m *Manager) touch(agent string, a *application) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	set := m.touched[agent]
+	if set == nil {
+		set = map[*application]struct{}{}
+		m.touched[agent] = set
+	}
+	set[a] = struct{}{}
+}
+
+// askLook has a new snapshot taken soon.
+func (m *Manager) askLook() {
+	select {
+	case m.look <- struct{}{}:
+	default:
+	}
+}
