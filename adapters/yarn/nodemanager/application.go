@@ -1,0 +1,201 @@
+package nodemanager
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fairway/adapters/hadooprpc"
+	"fairway/adapters/yarn/grant"
+	"fairway/adapters/yarn/id"
+	"fairway/adapters/yarn/nodemanager/localize"
+	"fairway/adapters/yarn/token"
+	"fairway/agent/service"
+	"go.uber.org/zap"
+)
+
+// application is one that has, or had, a container here.
+type application struct {
+	id     id.ApplicationID
+	kept   keptApplication
+	keys   token.Keyring
+	done   bool          // its job has ended
+	folder chan struct{} // capacity one: held while its folders are made
+	made   bool
+}
+
+// keptApplication is what is kept of it over a restart.
+type keptApplication struct {
+	Application string
+	Job         string
+	Secret      []byte
+	User        string
+	Account     service.Account
+	Logs        []byte // LogAggregationContextProto
+	ACLs        map[string]string
+	Ended       bool // the job has ended, logs are still to be dealt with
+	// Containers that a policy may want to know of when logs are aggregated: how each ended.
+	Masters []string
+	Failed  []string
+}
+
+func validUser(s string) bool {
+	return s != "" && len(s) <= 128 && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\"'$:,;&|<>()*?`+"`", r)
+	})
+}
+
+// admit finds the application of a grant, or makes it known.
+func (m *Manager) admit(g *grant.Grant, job string, secret []byte, who service.Account) (*application, error) {
+	appID, err := id.ParseApplication(g.Application)
+	if err != nil {
+		return nil, err
+	}
+	if !validUser(g.User) {
+		return nil, fmt.Errorf("user %q cannot have containers here", g.User)
+	}
+	if len(secret) == 0 {
+		return nil, errors.New("the task has no job secret")
+	}
+	m.mu.Lock()
+	a := m.apps[appID]
+	m.mu.Unlock()
+	if a != nil {
+		if a.kept.User != g.User {
+			return nil, fmt.Errorf("%s is %s's", g.Application, a.kept.User)
+		}
+		return a, nil
+	}
+	a = newApplication(appID, keptApplication{Application: appID.String(), Job: job, Secret: secret, User: g.User, Account: who, Logs: g.LogAggregation, ACLs: g.Acls})
+	if err := m.keep(a); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if other := m.apps[appID]; other != nil {
+		return other, nil
+	}
+	m.apps[appID] = a
+	close(m.appeared)
+	m.appeared = make(chan struct{})
+	return a, nil
+}
+
+func newApplication(appID id.ApplicationID, k keptApplication) *application {
+	return &application{id: appID, kept: k, keys: token.Keys(k.Secret), folder: make(chan struct{}, 1)}
+}
+
+func (m *Manager) keep(a *application) error {
+	b, err := json.Marshal(a.kept)
+	if err != nil {
+		return err
+	}
+	return replace(filepath.Join(m.private, "applications", a.kept.Application), b)
+}
+
+// replace writes a file so that it is seen whole or not at all.
+func replace(path string, b []byte) error {
+	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".tmp", path)
+}
+
+// loadApplications takes up what an earlier agent kept.
+func (m *Manager) loadApplications() error {
+	dir := filepath.Join(m.private, "applications")
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		appID, err := id.ParseApplication(f.Name())
+		if err != nil {
+			os.Remove(filepath.Join(dir, f.Name()))
+			continue
+		}
+		var k keptApplication
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err == nil {
+			err = json.Unmarshal(b, &k)
+		}
+		if err != nil || k.Application != f.Name() || !validUser(k.User) {
+			m.log.Warn("what was kept of an application cannot be read", zap.String("application", f.Name()), zap.Error(err))
+			os.Remove(filepath.Join(dir, f.Name()))
+			continue
+		}
+		m.apps[appID] = newApplication(appID, k)
+	}
+	return nil
+}
+
+// application waits a while for an application of which a token speaks: the token may be faster than the grant.
+func (m *Manager) application(ctx context.Context, appID id.ApplicationID) (*application, error) {
+	patience := time.NewTimer(m.o.KeyWait)
+	defer patience.Stop()
+	for {
+		m.mu.Lock()
+		a, appeared := m.apps[appID], m.appeared
+		m.mu.Unlock()
+		if a != nil {
+			return a, nil
+		}
+		select {
+		case <-appeared:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-patience.C:
+			return nil, hadooprpc.Errorf(hadooprpc.InvalidToken, "%s has no container on this node", appID)
+		}
+	}
+}
+
+// folders makes the application's folders once.
+func (m *Manager) folders(ctx context.Context, a *application) error {
+	select {
+	case a.folder <- struct{}{}:
+		defer func() { <-a.folder }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if a.made {
+		return nil
+	}
+	dir := m.appDir(a)
+	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
+		return err
+	}
+	if err := ownFolder(dir, 0o710, a.kept.Account); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(m.logDir(a), 0o711); err != nil {
+		return err
+	}
+	a.made = true
+	return nil
+}
+
+func (m *Manager) appDir(a *application) string {
+	return filepath.Join(m.local, localize.AppDir(a.kept.User, a.kept.Application))
+}
+
+func (m *Manager) logDir(a *application) string { return filepath.Join(m.logs, a.kept.Application) }
+
+// ownFolder makes a folder of an account in a folder of the agent.
+func ownFolder(dir string, mode os.FileMode, who service.Account) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := os.Chmod(dir, mode); err != nil {
+		return err
+	}
+	if who.Switch {
+		return os.Lchown(dir, who.UID, who.GID)
+	}
+	return nil
+}
