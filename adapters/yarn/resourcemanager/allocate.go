@@ -377,12 +377,12 @@ func (a *application) answer(t *attempt, q *wire.AllocateRequestProto, begun tim
 
 // headroom is what the application could get now: that of its queue in the last snapshot, less what it took since.
 func (a *application) headroom(s *snapshot) amount {
-	if a.baseline != s {
-		a.baseline, a.baseHeld = s, a.held
-	}
 	r := s.role(a.queue.role)
 	if r == nil {
 		return amount{}
+	}
+	if a.baseline != s {
+		return r.headroom
 	}
 	return r.headroom.minus(a.held.minus(a.baseHeld))
 }

@@ -304,6 +304,9 @@ func (a *application) undo(c *container) {
 
 // charge counts a container's resources for the application, or takes them off.
 func (a *application) charge(c *container, sign int64) {
+	if s := a.m.cluster(); a.baseline != s {
+		a.baseline, a.baseHeld = s, a.held // the first change since that snapshot
+	}
 	a.held.memory += sign * c.amount.memory
 	a.held.vcores += int32(sign) * c.amount.vcores
 	a.heldCount += int(sign)
