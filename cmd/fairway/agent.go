@@ -14,6 +14,7 @@ import (
 
 	"fairway/agent"
 	"fairway/agent/fetch"
+	"fairway/agent/service"
 	"fairway/broker/api"
 	"fairway/broker/api/client"
 	"fairway/broker/resource"
@@ -139,9 +140,16 @@ func agentOptions(c *conf.Config, log *zap.Logger) (agent.Options, error) {
 		env["FAIRWAY_BROKER_TLS_CA"] = ca
 	}
 	mux := storage.NewMux(openers(c), "")
+	var services []service.Service
+	if yarn, err := nodeManager(c, log); err != nil {
+		return agent.Options{}, err
+	} else if yarn != nil {
+		services = append(services, yarn)
+	}
 	return agent.Options{
-		TaskEnv: env,
-		WorkDir: g.WorkDir, DataListen: g.Listen, Resources: declared, Host: g.Host, Addresses: g.Addresses, Rack: g.Rack, Attributes: g.Attributes,
+		Services: services,
+		TaskEnv:  env,
+		WorkDir:  g.WorkDir, DataListen: g.Listen, Resources: declared, Host: g.Host, Addresses: g.Addresses, Rack: g.Rack, Attributes: g.Attributes,
 		Sources: map[string]fetch.Source{"hdfs": storedFiles{mux}}, SandboxMaxAge: time.Duration(g.SandboxAge), DiskPressure: 1 - g.SandboxFree,
 		CacheBytes: int64(g.CacheSize), Log: log.Named("agent"), Version: version,
 	}, nil

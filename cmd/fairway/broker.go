@@ -40,7 +40,7 @@ func (a *app) brokerCommand() *cobra.Command {
 				return err
 			}
 			defer func() { _ = log.Sync() }()
-			d, err := newBrokerDaemon(c.Context(), a.conf, log)
+			d, err := newBrokerDaemon(c.Context(), a.conf, a.reload, log)
 			if err != nil {
 				return err
 			}
@@ -70,10 +70,11 @@ type brokerDaemon struct {
 	core    *core.Broker
 	server  *server.Server
 	admin   *admin
+	yarn    *resourceManager // nil: off
 }
 
-// newBrokerDaemon opens the journal and the sockets. Whoever gets no error calls Run.
-func newBrokerDaemon(ctx context.Context, c *conf.Config, log *zap.Logger) (_ *brokerDaemon, err error) {
+// newBrokerDaemon opens the journal and the sockets. Whoever gets no error calls Run. reload reads the configuration again.
+func newBrokerDaemon(ctx context.Context, c *conf.Config, reload func() (*conf.Config, error), log *zap.Logger) (_ *brokerDaemon, err error) {
 	d := &brokerDaemon{conf: c, log: log}
 	defer func() {
 		if err != nil && d.journal != nil {
@@ -115,6 +116,9 @@ func newBrokerDaemon(ctx context.Context, c *conf.Config, log *zap.Logger) (_ *b
 		return nil, err
 	}
 	if d.server, err = server.New(so); err != nil {
+		return nil, err
+	}
+	if d.yarn, err = newResourceManager(c, reload, d.core, token, d.admin, log.Named("yarn")); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -173,6 +177,9 @@ func (d *brokerDaemon) Run(ctx context.Context) (err error) {
 		}
 	})
 	g.Go(func() error { return d.admin.Run(ctx) })
+	if d.yarn != nil {
+		g.Go(func() error { return d.yarn.run(ctx, d.core.Ready()) })
+	}
 	g.Go(func() error {
 		select {
 		case <-d.journal.Failed():

@@ -85,7 +85,7 @@ func (a *app) dev(ctx context.Context, o devOptions, say func(string, ...any)) (
 	bc.Broker.WorkDir, bc.Broker.TokenFile = filepath.Join(dir, "broker"), filepath.Join(dir, "token")
 	bc.Broker.Listen, bc.Broker.Admin = o.listen, ""
 	bc.Broker.Recovery = conf.Duration(3 * time.Second)
-	broker, err := newBrokerDaemon(ctx, &bc, log)
+	broker, err := newBrokerDaemon(ctx, &bc, a.reload, log)
 	if err != nil {
 		return err
 	}

@@ -174,3 +174,6 @@ func (a *app) confCommand() *cobra.Command {
 			return err
 		}}
 }
+
+// reload reads the configuration again, as it was found at the start.
+func (a *app) reload() (*conf.Config, error) { return conf.Load(a.configFile, os.Environ()) }
