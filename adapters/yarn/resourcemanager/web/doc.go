@@ -8,6 +8,6 @@
 // application's path; a redirect of the master to another place is handed to the browser, not followed. It connects from
 // the address that the pages are served on, which is how masters (AmIpFilter) know it.
 //
-// Where it differs from YARN: keys that YARN's JSON repeats within one object ("entry") are an array; the load of nodes and
-// resource requests are not told; XML is not offered.
+// Where it differs from YARN: the load of nodes, an application's usage by partition and its resource requests are not told;
+// XML is not offered.
 package web

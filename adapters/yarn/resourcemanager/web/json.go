@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"net"
 	"strconv"
 	"strings"
@@ -61,6 +62,7 @@ type clusterMetrics struct {
 	ShutdownNodes         int       `json:"shutdownNodes"`
 	Used                  resources `json:"totalUsedResourcesAcrossPartition"`
 	Cluster               resources `json:"totalClusterResourcesAcrossPartition"`
+	Reserved              resources `json:"totalReservedResourcesAcrossPartition"`
 	Containers            int64     `json:"totalAllocatedContainersAcrossPartition"`
 	CrossPartition        bool      `json:"crossPartitionMetricsAvailable"`
 }
@@ -72,7 +74,7 @@ func metricsOf(m resourcemanager.Metrics) clusterMetrics {
 		AvailableVCores: m.AvailableVCores, AllocatedVCores: m.AllocatedVCores, PendingVCores: m.PendingVCores, TotalVCores: m.TotalVCores,
 		ContainersAllocated: m.Containers, ContainersPending: m.PendingContainers,
 		TotalNodes: m.Nodes, ActiveNodes: m.Active, LostNodes: m.Lost, DecommissionedNodes: m.Decommissioned,
-		Used: resourcesOf(m.AllocatedMB, m.AllocatedVCores), Cluster: resourcesOf(m.TotalMB, m.TotalVCores),
+		Used: resourcesOf(m.AllocatedMB, m.AllocatedVCores), Cluster: resourcesOf(m.TotalMB, m.TotalVCores), Reserved: resourcesOf(0, 0),
 		Containers: m.Containers, CrossPartition: true,
 	}
 }
@@ -108,6 +110,24 @@ func resourcesOf(memory, vcores int64) resources {
 // entries is a map as a list of keys and values.
 type entries struct {
 	Entry []entry `json:"entry,omitempty"`
+}
+
+// repeated is such a map with the key "entry" once for each: one of YARN's mappings does so, and its readers know it.
+type repeated []entry
+
+func (r repeated) MarshalJSON() ([]byte, error) {
+	b := []byte{'{'}
+	for i, e := range r {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		text, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `"entry":`...), text...)
+	}
+	return append(b, '}'), nil
 }
 
 type entry struct {
@@ -147,14 +167,14 @@ type application struct {
 	VCoreSeconds    int64    `json:"vcoreSeconds"`
 	QueueShare      float32  `json:"queueUsagePercentage"`
 	ClusterShare    float32  `json:"clusterUsagePercentage"`
-	Seconds         entries  `json:"resourceSecondsMap"`
+	Seconds         repeated `json:"resourceSecondsMap"`
 	PreemptedMB     int64    `json:"preemptedResourceMB"`
 	PreemptedVCores int64    `json:"preemptedResourceVCores"`
 	PreemptedTasks  int      `json:"numNonAMContainerPreempted"`
 	PreemptedAMs    int      `json:"numAMContainerPreempted"`
 	PreemptedMBs    int64    `json:"preemptedMemorySeconds"`
 	PreemptedVCs    int64    `json:"preemptedVcoreSeconds"`
-	PreemptedMap    entries  `json:"preemptedResourceSecondsMap"`
+	PreemptedMap    repeated `json:"preemptedResourceSecondsMap"`
 	LogAggregation  string   `json:"logAggregationStatus"`
 	Unmanaged       bool     `json:"unmanagedApplication"`
 	Label           string   `json:"amNodeLabelExpression"`
@@ -199,13 +219,10 @@ func applicationOf(a *resourcemanager.Application, cluster int64, now time.Time)
 		j.QueueShare, j.ClusterShare = a.QueueShare, a.ClusterShare
 	}
 	if a.MemorySecs > 0 || a.VCoreSecs > 0 {
-		j.Seconds.Entry = []entry{{"memory-mb", strconv.FormatInt(a.MemorySecs, 10)}, {"vcores", strconv.FormatInt(a.VCoreSecs, 10)}}
+		j.Seconds = repeated{{"memory-mb", strconv.FormatInt(a.MemorySecs, 10)}, {"vcores", strconv.FormatInt(a.VCoreSecs, 10)}}
 	}
 	return j
 }
-
-// timeNow is the clock of elapsed times.
-var timeNow = time.Now
 
 func millis(t time.Time) int64 {
 	if t.IsZero() {
@@ -301,49 +318,56 @@ func attemptOf(t *resourcemanager.Attempt) attempt {
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
 type container struct {
-	ID         string  `json:"containerId"`
-	MB         string  `json:"allocatedMB"`
-	VCores     string  `json:"allocatedVCores"`
-	Node       string  `json:"assignedNodeId"`
-	Priority   string  `json:"priority"`
-	Started    string  `json:"startedTime"`
-	Finished   string  `json:"finishedTime"`
-	Elapsed    string  `json:"elapsedTime"`
-	Diagnosics string  `json:"diagnosticsInfo,omitempty"`
-	Logs       string  `json:"logUrl"`
-	Exit       string  `json:"containerExitStatus"`
-	State      string  `json:"containerState"`
-	NodeHTTP   string  `json:"nodeHttpAddress"`
-	NodeID     string  `json:"nodeId"`
-	Resources  entries `json:"allocatedResources"`
-	Ports      string  `json:"exposedPorts"`
+	ID          string  `json:"containerId"`
+	MB          string  `json:"allocatedMB"`
+	VCores      string  `json:"allocatedVCores"`
+	Node        string  `json:"assignedNodeId"`
+	Priority    string  `json:"priority"`
+	Started     string  `json:"startedTime"`
+	Finished    string  `json:"finishedTime"`
+	Elapsed     string  `json:"elapsedTime"`
+	Diagnostics string  `json:"diagnosticsInfo,omitempty"`
+	Logs        string  `json:"logUrl"`
+	Exit        string  `json:"containerExitStatus"`
+	State       string  `json:"containerState"`
+	NodeHTTP    string  `json:"nodeHttpAddress"`
+	NodeID      string  `json:"nodeId"`
+	Resources   entries `json:"allocatedResources"`
+	Ports       string  `json:"exposedPorts"`
 }
 
 func containerOf(c *resourcemanager.Container, now time.Time) container {
 	return container{ID: c.ID.String(), MB: number(c.Memory), VCores: number(int64(c.VCores)), Node: c.Node.String(), Priority: number(int64(c.Priority)),
 		Started: number(millis(c.Created)), Finished: number(millis(c.Finished)), Elapsed: number(elapsed(c.Created, c.Finished, now)),
-		Diagnosics: c.Diagnostics, Logs: c.LogsURL, Exit: number(int64(c.ExitStatus)), State: strings.TrimPrefix(c.State.String(), "C_"),
+		Diagnostics: c.Diagnostics, Logs: c.LogsURL, Exit: number(int64(c.ExitStatus)), State: strings.TrimPrefix(c.State.String(), "C_"),
 		NodeHTTP: "http://" + c.NodeHTTP, NodeID: c.Node.String(),
 		Resources: entries{[]entry{{"memory-mb", number(c.Memory)}, {"vcores", number(int64(c.VCores))}}}}
 }
 
 type node struct {
-	Rack            string    `json:"rack"`
-	State           string    `json:"state"`
-	ID              string    `json:"id"`
-	Host            string    `json:"nodeHostName"`
-	HTTP            string    `json:"nodeHTTPAddress"`
-	LastHealth      int64     `json:"lastHealthUpdate"`
-	Version         string    `json:"version"`
-	Health          string    `json:"healthReport"`
-	Containers      int       `json:"numContainers"`
-	UsedMB          int64     `json:"usedMemoryMB"`
-	AvailableMB     int64     `json:"availMemoryMB"`
-	UsedVCores      int64     `json:"usedVirtualCores"`
-	AvailableVCores int64     `json:"availableVirtualCores"`
-	Used            resources `json:"usedResource"`
-	Available       resources `json:"availableResource"`
-	Total           resources `json:"totalResource"`
+	Rack            string `json:"rack"`
+	State           string `json:"state"`
+	ID              string `json:"id"`
+	Host            string `json:"nodeHostName"`
+	HTTP            string `json:"nodeHTTPAddress"`
+	LastHealth      int64  `json:"lastHealthUpdate"`
+	Version         string `json:"version"`
+	Health          string `json:"healthReport"`
+	Containers      int    `json:"numContainers"`
+	UsedMB          int64  `json:"usedMemoryMB"`
+	AvailableMB     int64  `json:"availMemoryMB"`
+	UsedVCores      int64  `json:"usedVirtualCores"`
+	AvailableVCores int64  `json:"availableVirtualCores"`
+	// There are no opportunistic containers, tags or attributes.
+	Opportunistic       int       `json:"numRunningOpportContainers"`
+	OpportunisticGB     int       `json:"usedMemoryOpportGB"`
+	OpportunisticVCores int       `json:"usedVirtualCoresOpport"`
+	Queued              int       `json:"numQueuedContainers"`
+	Tags                struct{}  `json:"allocationTags"`
+	Used                resources `json:"usedResource"`
+	Available           resources `json:"availableResource"`
+	Attributes          struct{}  `json:"nodeAttributesInfo"`
+	Total               resources `json:"totalResource"`
 }
 
 func nodeOf(n *resourcemanager.Node) node {

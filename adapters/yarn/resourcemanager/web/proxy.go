@@ -110,8 +110,6 @@ func isLocal(ip net.IP) bool {
 	return false
 }
 
-func (p *proxy) routes(mux *http.ServeMux) { mux.HandleFunc("/proxy/", p.serve) }
-
 // serve answers /proxy/{application}/{path of the master} and /proxy/redirect/{application}/{path}, where a master's filter
 // sends readers who came to it directly.
 func (p *proxy) serve(w http.ResponseWriter, r *http.Request) {
@@ -174,7 +172,7 @@ func trackingURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// join adds a path, as it was escaped, and a query to a master's URL. The path cannot climb above it.
+// join adds a path, as it was escaped, and a query to a master's URL. Neither changes where the request goes to.
 func join(base *url.URL, rest, query string) *url.URL {
 	u := *base
 	u.Fragment = ""

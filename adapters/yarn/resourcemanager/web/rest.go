@@ -71,7 +71,7 @@ func (s *Server) apps(r *http.Request) (any, error) {
 	var list struct {
 		App []application `json:"app,omitempty"`
 	}
-	now := timeNow()
+	now := s.now()
 	info := s.m.Info()
 	for _, a := range s.m.Applications() {
 		if len(list.App) == f.limit {
@@ -106,7 +106,7 @@ func (s *Server) app(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"app": applicationOf(&a, s.m.Info().ID, timeNow())}, nil
+	return map[string]any{"app": applicationOf(&a, s.m.Info().ID, s.now())}, nil
 }
 
 func (s *Server) state(r *http.Request) (any, error) {
@@ -126,7 +126,7 @@ func (s *Server) priority(r *http.Request) (any, error) {
 
 func (s *Server) timeouts(r *http.Request) (any, error) {
 	a, err := s.find(r)
-	return map[string]any{"timeouts": timeoutsOf(&a, timeNow())}, err
+	return map[string]any{"timeouts": timeoutsOf(&a, s.now())}, err
 }
 
 func (s *Server) attempts(r *http.Request) (any, error) {
@@ -179,7 +179,7 @@ func (s *Server) containers(r *http.Request) (any, error) {
 	all, _ := s.m.Containers(t.ID)
 	rows := make([]container, len(all))
 	for i := range all {
-		rows[i] = containerOf(&all[i], timeNow())
+		rows[i] = containerOf(&all[i], s.now())
 	}
 	switch len(rows) { // as YARN's own mapping has it
 	case 0:

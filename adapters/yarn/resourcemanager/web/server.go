@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type Server struct {
 	log      *zap.Logger
 	handler  http.Handler
 	proxy    *proxy
+	now      func() time.Time
 	busy     atomic.Int64
 	requests *prometheus.CounterVec
 }
@@ -62,7 +64,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	s := &Server{m: o.Manager, log: o.Log}
+	s := &Server{m: o.Manager, log: o.Log, now: time.Now}
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairway_yarn_web_requests_total", Help: "Requests to the resource manager's pages."}, []string{"kind"})
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(s.requests)
@@ -71,7 +73,6 @@ func New(o Options) (*Server, error) {
 	mux := http.NewServeMux()
 	s.rest(mux)
 	s.pages(mux)
-	s.proxy.routes(mux)
 	s.handler = mux
 	return s, nil
 }
@@ -109,6 +110,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "SAMEORIGIN")
+	if strings.HasPrefix(r.URL.Path, "/proxy/") {
+		s.proxy.serve(w, r) // past ServeMux, which would change the path
+		return
+	}
 	s.handler.ServeHTTP(w, r)
 }
 
