@@ -483,6 +483,59 @@ func TestNotServing(t *testing.T) {
 	}
 }
 
+// A framework changes its role with its job and its tasks; its requests are stated again, and all of it is durable.
+func TestFrameworkChangesItsRole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Roles: []Role{{Path: "a"}, {Path: "b/c", Limit: shape(2000, 2048)}}})
+		w.agent("h1", "/r1", 8000, 8192)
+		f := w.framework(user("ann"), &v1.RegisterFramework{Name: "f", Role: "a"})
+		g := &v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 1024), Total: 3}
+		f.request(g)
+		tasks := f.accept()
+		if len(tasks) != 3 {
+			t.Fatalf("%d tasks", len(tasks))
+		}
+		used := func(path string) int64 {
+			roles, err := w.broker.ListRoles(context.Background(), operator)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range roles {
+				if r.Path == path {
+					return r.Used.GetCpuMilli()
+				}
+			}
+			return -1
+		}
+		g.Version, g.Total = 2, 1
+		f.request(g) // an offer is out when it moves
+		f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_ChangeRole{ChangeRole: &v1.ChangeRole{Role: "b/c"}}})
+		f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_ChangeRole{ChangeRole: &v1.ChangeRole{Role: "nowhere"}}})
+		synctest.Wait()
+		w.check()
+		if used("a") != 0 || used("b/c") != 3000 || used("b") != 3000 || len(f.offers) != 0 || len(f.refused) != 1 || f.refused[0].Call != "change_role" {
+			t.Fatalf("a uses %d, b/c %d; offers %v, refused %v", used("a"), used("b/c"), f.offers, f.refused)
+		}
+		g.Version = 3
+		f.request(g)
+		if len(f.offers) != 0 {
+			t.Error("a role over its limit was offered something")
+		}
+		f.w.agents[0].finish(tasks[0], v1.TaskState_TASK_STATE_FINISHED, 0, "")
+		f.w.agents[0].finish(tasks[1], v1.TaskState_TASK_STATE_FINISHED, 0, "")
+		if len(f.offers) != 1 {
+			t.Error("a role below its limit was offered nothing")
+		}
+		w.check()
+		w.restart()
+		j, err := w.broker.GetJob(context.Background(), operator, f.job)
+		if err != nil || j.Role != "b/c" || used("a") != 0 || used("b/c") != 1000 {
+			t.Errorf("after a restart the job is %v, %v; a uses %d, b/c %d", j, err, used("a"), used("b/c"))
+		}
+		w.check()
+	})
+}
+
 // A launch that asks for it is confirmed when it is durable, at the same time as its agent hears of it, and not before.
 func TestAcceptIsConfirmedWhenItIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -89,6 +89,8 @@ func (m *machine) frameworkCall(s *frameworkSession, c *v1.FrameworkCall) {
 		m.unregister(f, x.Unregister)
 	case *v1.FrameworkCall_SaveState:
 		m.saveState(f, x.SaveState)
+	case *v1.FrameworkCall_ChangeRole:
+		m.changeRole(f, x.ChangeRole)
 	case *v1.FrameworkCall_Heartbeat:
 	}
 }

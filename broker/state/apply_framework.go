@@ -43,6 +43,12 @@ func (s *State) frameworkChanged(f *Fact) error {
 		return err
 	}
 	r := *e.record
+	moves := f.Role != 0 && f.Role != r.Role
+	if moves {
+		if err := s.roleUsable(f.Role); err != nil {
+			return err
+		}
+	}
 	if f.Job != 0 && f.Job != r.Job {
 		// Its tasks are found by the job through it, so it cannot change hands once there are some.
 		if r.Job != 0 || e.records > 0 {
@@ -56,8 +62,28 @@ func (s *State) frameworkChanged(f *Fact) error {
 		j.frameworks = append(j.frameworks, f.Framework)
 	}
 	r.Failover, r.Attempt = f.Duration, f.Attempt
+	old := r.Role
+	if moves {
+		r.Role = f.Role
+	}
 	s.framework(f.Framework).record = &r
+	if moves {
+		s.roleMoves(old, f.Role)
+		if j := s.jobEntry(r.Job); j != nil && !j.record.HasEnded() && j.record.Role != f.Role {
+			k := *j.record
+			old, k.Role = k.Role, f.Role
+			s.job(r.Job).record = &k
+			s.roleMoves(old, f.Role)
+		}
+	}
 	return nil
+}
+
+// roleMoves: something active that a role had is another's now.
+func (s *State) roleMoves(from, to uint32) {
+	s.roleTaken(to)
+	s.roleIdle(from)
+	s.roleLeft(from)
 }
 
 func (s *State) frameworkEnded(f *Fact) error {

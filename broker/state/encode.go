@@ -55,7 +55,7 @@ var layouts = [...][][]field{
 	RoleSet:           {{fNow, fRole, fParent, fName, fWeight, fGuarantee, fLimit, fFlag}},
 	RoleRemoved:       {{fNow, fRole}},
 	FrameworkAdmitted: {{fNow, fFramework, fName, fRole, fJob, fUser, fText, fFlag, fDuration, fAttempt, fWall}},
-	FrameworkChanged:  {{fNow, fFramework, fJob, fDuration, fAttempt}},
+	FrameworkChanged:  {{fNow, fFramework, fJob, fDuration, fAttempt}, {fNow, fFramework, fJob, fDuration, fAttempt, fRole}},
 	FrameworkEnded:    {{fNow, fFramework, fWall}},
 	FrameworkSaved:    {{fNow, fFramework, fVersion, fBody}},
 	JobSubmitted:      {{fNow, fJob, fName, fRole, fUser, fText, fBody, fWall, fHost}},

@@ -32,7 +32,7 @@ func everyKind() []Fact {
 		{Kind: RoleSet, Now: 8, Role: 2, Parent: 1, Name: "a/b", Weight: 2000, Guarantee: v, Limit: resource.Vector{-1, -1, -1, -1, -1, -1, -1, -1}, Flag: true},
 		{Kind: RoleRemoved, Now: 9, Role: 2},
 		{Kind: FrameworkAdmitted, Now: 10, Framework: 300, Name: "f1", Role: 2, Job: 70000, User: "u", Text: "name", Flag: true, Duration: 3600e9, Attempt: 1, Wall: 6},
-		{Kind: FrameworkChanged, Now: 11, Framework: 300, Job: 70000, Duration: -1, Attempt: 2},
+		{Kind: FrameworkChanged, Now: 11, Framework: 300, Job: 70000, Duration: -1, Attempt: 2, Role: 9},
 		{Kind: FrameworkEnded, Now: 12, Framework: 300, Wall: 7},
 		{Kind: FrameworkSaved, Now: 13, Framework: 300, Version: 9, Body: bytes.Repeat([]byte("x"), 200)},
 		{Kind: JobSubmitted, Now: 14, Job: 70000, Name: "j1", Role: 2, User: "u", Text: "wordcount", Body: []byte("spec"), Wall: 8, Host: "request"},
@@ -88,6 +88,19 @@ func TestFactsRoundTrip(t *testing.T) {
 		if _, err := DecodeFacts(b[:i]); err != nil && !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("cut at %d: %v", i, err)
 		}
+	}
+}
+
+// A journal of before frameworks could change their role is read as ever.
+func TestFirstLayoutOfFrameworkChanged(t *testing.T) {
+	b, err := hex.DecodeString("0b010816ac02f0a2040102") // as it was in the golden file
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeFacts(b)
+	want := []Fact{{Kind: FrameworkChanged, Now: 11, Framework: 300, Job: 70000, Duration: -1, Attempt: 2}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Error(err, d)
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 	RoleRemoved
 	// FrameworkAdmitted: Framework, Name (id), Role, Job, User, Text (display name), Flag (classic), Duration (failover ns), Wall.
 	FrameworkAdmitted
-	// FrameworkChanged: Framework, Job, Duration, Attempt; re-registered.
+	// FrameworkChanged: Framework, Job, Duration, Attempt; re-registered. Role, if not 0: it works for another one now, and so does its live job.
 	FrameworkChanged
 	// FrameworkEnded: Framework, Wall. Its live tasks must end (the owner kills them); its number is kept until then.
 	FrameworkEnded

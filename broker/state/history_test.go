@@ -111,6 +111,9 @@ func (h *history) fact() *Fact {
 		if h.pick("without job", 0, 1) == 0 {
 			f.Job = 0
 		}
+		if h.pick("move", 0, 2) == 0 {
+			f.Role = h.role()
+		}
 	case FrameworkEnded:
 		f.Framework = h.framework()
 	case FrameworkSaved:

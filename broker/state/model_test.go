@@ -174,7 +174,19 @@ func (m *model) fold(f *Fact) bool {
 				if fw.Job != 0 || m.countTasks(func(t *Task) bool { return t.Framework == f.Framework }) > 0 || !m.jobOK(f.Job) {
 					return false
 				}
+				if f.Role != 0 && f.Role != fw.Role && !m.roleOK(f.Role) {
+					return false
+				}
 				fw.Job = f.Job
+			}
+			if f.Role != 0 && f.Role != fw.Role {
+				if !m.roleOK(f.Role) {
+					return false
+				}
+				fw.Role = f.Role
+				if j := m.jobs[fw.Job]; j != nil && !j.HasEnded() {
+					j.Role = f.Role
+				}
 			}
 			fw.Failover, fw.Attempt = f.Duration, f.Attempt
 		case FrameworkEnded:

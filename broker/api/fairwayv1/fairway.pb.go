@@ -1886,6 +1886,7 @@ type FrameworkCall struct {
 	//	*FrameworkCall_Unregister
 	//	*FrameworkCall_SaveState
 	//	*FrameworkCall_Heartbeat
+	//	*FrameworkCall_ChangeRole
 	Call          isFrameworkCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2045,6 +2046,15 @@ func (x *FrameworkCall) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
+func (x *FrameworkCall) GetChangeRole() *ChangeRole {
+	if x != nil {
+		if x, ok := x.Call.(*FrameworkCall_ChangeRole); ok {
+			return x.ChangeRole
+		}
+	}
+	return nil
+}
+
 type isFrameworkCall_Call interface {
 	isFrameworkCall_Call()
 }
@@ -2101,6 +2111,10 @@ type FrameworkCall_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,13,opt,name=heartbeat,proto3,oneof"`
 }
 
+type FrameworkCall_ChangeRole struct {
+	ChangeRole *ChangeRole `protobuf:"bytes,14,opt,name=change_role,json=changeRole,proto3,oneof"`
+}
+
 func (*FrameworkCall_Register) isFrameworkCall_Call() {}
 
 func (*FrameworkCall_Requests) isFrameworkCall_Call() {}
@@ -2126,6 +2140,8 @@ func (*FrameworkCall_Unregister) isFrameworkCall_Call() {}
 func (*FrameworkCall_SaveState) isFrameworkCall_Call() {}
 
 func (*FrameworkCall_Heartbeat) isFrameworkCall_Call() {}
+
+func (*FrameworkCall_ChangeRole) isFrameworkCall_Call() {}
 
 type RegisterFramework struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2818,6 +2834,52 @@ func (x *DeclineOffers) GetFilterNanos() int64 {
 	return 0
 }
 
+// The framework, with its job and its tasks, works for another role from now on; the limits of that do not hold for what runs.
+// Its offers are taken back and its requests forgotten: once RoleChanged has come it states them again.
+type ChangeRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeRole) Reset() {
+	*x = ChangeRole{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeRole) ProtoMessage() {}
+
+func (x *ChangeRole) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeRole.ProtoReflect.Descriptor instead.
+func (*ChangeRole) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ChangeRole) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
 type Suppress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2826,7 +2888,7 @@ type Suppress struct {
 
 func (x *Suppress) Reset() {
 	*x = Suppress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2900,7 @@ func (x *Suppress) String() string {
 func (*Suppress) ProtoMessage() {}
 
 func (x *Suppress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2913,7 @@ func (x *Suppress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppress.ProtoReflect.Descriptor instead.
 func (*Suppress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{28}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{29}
 }
 
 type Revive struct {
@@ -2862,7 +2924,7 @@ type Revive struct {
 
 func (x *Revive) Reset() {
 	*x = Revive{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +2936,7 @@ func (x *Revive) String() string {
 func (*Revive) ProtoMessage() {}
 
 func (x *Revive) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +2949,7 @@ func (x *Revive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revive.ProtoReflect.Descriptor instead.
 func (*Revive) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{29}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{30}
 }
 
 type Heartbeat struct {
@@ -2898,7 +2960,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +2972,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +2985,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{30}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{31}
 }
 
 type Reconcile struct {
@@ -2935,7 +2997,7 @@ type Reconcile struct {
 
 func (x *Reconcile) Reset() {
 	*x = Reconcile{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3009,7 @@ func (x *Reconcile) String() string {
 func (*Reconcile) ProtoMessage() {}
 
 func (x *Reconcile) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +3022,7 @@ func (x *Reconcile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconcile.ProtoReflect.Descriptor instead.
 func (*Reconcile) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{31}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Reconcile) GetTasks() []*TaskID {
@@ -2983,7 +3045,7 @@ type JobProgress struct {
 
 func (x *JobProgress) Reset() {
 	*x = JobProgress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +3057,7 @@ func (x *JobProgress) String() string {
 func (*JobProgress) ProtoMessage() {}
 
 func (x *JobProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3070,7 @@ func (x *JobProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobProgress.ProtoReflect.Descriptor instead.
 func (*JobProgress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{32}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JobProgress) GetPhase() JobPhase {
@@ -3060,7 +3122,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3072,7 +3134,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3085,7 +3147,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{33}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Progress) GetName() string {
@@ -3142,7 +3204,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3154,7 +3216,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3167,7 +3229,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{34}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Counter) GetGroup() string {
@@ -3210,7 +3272,7 @@ type Unregister struct {
 
 func (x *Unregister) Reset() {
 	*x = Unregister{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3284,7 @@ func (x *Unregister) String() string {
 func (*Unregister) ProtoMessage() {}
 
 func (x *Unregister) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3297,7 @@ func (x *Unregister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unregister.ProtoReflect.Descriptor instead.
 func (*Unregister) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{35}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Unregister) GetPhase() JobPhase {
@@ -3276,7 +3338,7 @@ type SaveState struct {
 
 func (x *SaveState) Reset() {
 	*x = SaveState{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3350,7 @@ func (x *SaveState) String() string {
 func (*SaveState) ProtoMessage() {}
 
 func (x *SaveState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3363,7 @@ func (x *SaveState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveState.ProtoReflect.Descriptor instead.
 func (*SaveState) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{36}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SaveState) GetVersion() uint64 {
@@ -3332,6 +3394,7 @@ type FrameworkEvent struct {
 	//	*FrameworkEvent_StateSaved
 	//	*FrameworkEvent_RequestsChanged
 	//	*FrameworkEvent_Accepted
+	//	*FrameworkEvent_RoleChanged
 	Event         isFrameworkEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3339,7 +3402,7 @@ type FrameworkEvent struct {
 
 func (x *FrameworkEvent) Reset() {
 	*x = FrameworkEvent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3414,7 @@ func (x *FrameworkEvent) String() string {
 func (*FrameworkEvent) ProtoMessage() {}
 
 func (x *FrameworkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3427,7 @@ func (x *FrameworkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkEvent.ProtoReflect.Descriptor instead.
 func (*FrameworkEvent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{37}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *FrameworkEvent) GetEvent() isFrameworkEvent_Event {
@@ -3464,6 +3527,15 @@ func (x *FrameworkEvent) GetAccepted() *Accepted {
 	return nil
 }
 
+func (x *FrameworkEvent) GetRoleChanged() *RoleChanged {
+	if x != nil {
+		if x, ok := x.Event.(*FrameworkEvent_RoleChanged); ok {
+			return x.RoleChanged
+		}
+	}
+	return nil
+}
+
 type isFrameworkEvent_Event interface {
 	isFrameworkEvent_Event()
 }
@@ -3508,6 +3580,10 @@ type FrameworkEvent_Accepted struct {
 	Accepted *Accepted `protobuf:"bytes,10,opt,name=accepted,proto3,oneof"`
 }
 
+type FrameworkEvent_RoleChanged struct {
+	RoleChanged *RoleChanged `protobuf:"bytes,11,opt,name=role_changed,json=roleChanged,proto3,oneof"`
+}
+
 func (*FrameworkEvent_Registered) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_Offers) isFrameworkEvent_Event() {}
@@ -3528,6 +3604,8 @@ func (*FrameworkEvent_RequestsChanged) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_Accepted) isFrameworkEvent_Event() {}
 
+func (*FrameworkEvent_RoleChanged) isFrameworkEvent_Event() {}
+
 type FrameworkRegistered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FrameworkId   string                 `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
@@ -3544,7 +3622,7 @@ type FrameworkRegistered struct {
 
 func (x *FrameworkRegistered) Reset() {
 	*x = FrameworkRegistered{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3634,7 @@ func (x *FrameworkRegistered) String() string {
 func (*FrameworkRegistered) ProtoMessage() {}
 
 func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +3647,7 @@ func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkRegistered.ProtoReflect.Descriptor instead.
 func (*FrameworkRegistered) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{38}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *FrameworkRegistered) GetFrameworkId() string {
@@ -3637,7 +3715,7 @@ type Offers struct {
 
 func (x *Offers) Reset() {
 	*x = Offers{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3649,7 +3727,7 @@ func (x *Offers) String() string {
 func (*Offers) ProtoMessage() {}
 
 func (x *Offers) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3662,7 +3740,7 @@ func (x *Offers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offers.ProtoReflect.Descriptor instead.
 func (*Offers) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{39}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Offers) GetOffers() []*Offer {
@@ -3682,7 +3760,7 @@ type RescindOffer struct {
 
 func (x *RescindOffer) Reset() {
 	*x = RescindOffer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3694,7 +3772,7 @@ func (x *RescindOffer) String() string {
 func (*RescindOffer) ProtoMessage() {}
 
 func (x *RescindOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3707,7 +3785,7 @@ func (x *RescindOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescindOffer.ProtoReflect.Descriptor instead.
 func (*RescindOffer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{40}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RescindOffer) GetOffer() uint64 {
@@ -3736,7 +3814,7 @@ type AgentLost struct {
 
 func (x *AgentLost) Reset() {
 	*x = AgentLost{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +3826,7 @@ func (x *AgentLost) String() string {
 func (*AgentLost) ProtoMessage() {}
 
 func (x *AgentLost) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +3839,7 @@ func (x *AgentLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLost.ProtoReflect.Descriptor instead.
 func (*AgentLost) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{41}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AgentLost) GetAgentId() string {
@@ -3808,7 +3886,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +3898,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +3911,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{42}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Refused) GetCall() string {
@@ -3895,7 +3973,7 @@ type KillJob struct {
 
 func (x *KillJob) Reset() {
 	*x = KillJob{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3907,7 +3985,7 @@ func (x *KillJob) String() string {
 func (*KillJob) ProtoMessage() {}
 
 func (x *KillJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3920,7 +3998,7 @@ func (x *KillJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJob.ProtoReflect.Descriptor instead.
 func (*KillJob) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *KillJob) GetJobId() string {
@@ -3946,7 +4024,7 @@ type StateSaved struct {
 
 func (x *StateSaved) Reset() {
 	*x = StateSaved{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4036,7 @@ func (x *StateSaved) String() string {
 func (*StateSaved) ProtoMessage() {}
 
 func (x *StateSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4049,7 @@ func (x *StateSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaved.ProtoReflect.Descriptor instead.
 func (*StateSaved) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StateSaved) GetVersion() uint64 {
@@ -3991,7 +4069,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4003,7 +4081,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4016,7 +4094,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Accepted) GetOffer() uint64 {
@@ -4024,6 +4102,50 @@ func (x *Accepted) GetOffer() uint64 {
 		return x.Offer
 	}
 	return 0
+}
+
+type RoleChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleChanged) Reset() {
+	*x = RoleChanged{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleChanged) ProtoMessage() {}
+
+func (x *RoleChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleChanged.ProtoReflect.Descriptor instead.
+func (*RoleChanged) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RoleChanged) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
 }
 
 type RequestsChanged struct {
@@ -4037,7 +4159,7 @@ type RequestsChanged struct {
 
 func (x *RequestsChanged) Reset() {
 	*x = RequestsChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4049,7 +4171,7 @@ func (x *RequestsChanged) String() string {
 func (*RequestsChanged) ProtoMessage() {}
 
 func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4062,7 +4184,7 @@ func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestsChanged.ProtoReflect.Descriptor instead.
 func (*RequestsChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RequestsChanged) GetGroup() uint64 {
@@ -4094,7 +4216,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4106,7 +4228,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4119,7 +4241,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
 }
 
 type Cluster struct {
@@ -4144,7 +4266,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4156,7 +4278,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4169,7 +4291,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Cluster) GetVersion() string {
@@ -4289,7 +4411,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4301,7 +4423,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4314,7 +4436,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Role) GetPath() string {
@@ -4402,7 +4524,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4414,7 +4536,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4427,7 +4549,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
 }
 
 type ListRolesResponse struct {
@@ -4439,7 +4561,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4451,7 +4573,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4464,7 +4586,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListRolesResponse) GetRoles() []*Role {
@@ -4484,7 +4606,7 @@ type SetRoleRequest struct {
 
 func (x *SetRoleRequest) Reset() {
 	*x = SetRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4496,7 +4618,7 @@ func (x *SetRoleRequest) String() string {
 func (*SetRoleRequest) ProtoMessage() {}
 
 func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4509,7 +4631,7 @@ func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetRoleRequest) GetRole() *Role {
@@ -4535,7 +4657,7 @@ type RemoveRoleRequest struct {
 
 func (x *RemoveRoleRequest) Reset() {
 	*x = RemoveRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4547,7 +4669,7 @@ func (x *RemoveRoleRequest) String() string {
 func (*RemoveRoleRequest) ProtoMessage() {}
 
 func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4560,7 +4682,7 @@ func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RemoveRoleRequest) GetPath() string {
@@ -4578,7 +4700,7 @@ type RemoveRoleResponse struct {
 
 func (x *RemoveRoleResponse) Reset() {
 	*x = RemoveRoleResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4590,7 +4712,7 @@ func (x *RemoveRoleResponse) String() string {
 func (*RemoveRoleResponse) ProtoMessage() {}
 
 func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4603,7 +4725,7 @@ func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRoleResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
 }
 
 type Agent struct {
@@ -4623,7 +4745,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +4757,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +4770,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Agent) GetId() string {
@@ -4724,7 +4846,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4736,7 +4858,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4749,7 +4871,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -4776,7 +4898,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4788,7 +4910,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4801,7 +4923,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -4834,7 +4956,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4846,7 +4968,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4859,7 +4981,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -4949,7 +5071,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4961,7 +5083,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4974,7 +5096,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Job) GetId() string {
@@ -5151,7 +5273,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5163,7 +5285,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5176,7 +5298,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5224,7 +5346,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5236,7 +5358,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5249,7 +5371,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5275,7 +5397,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5287,7 +5409,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5300,7 +5422,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5320,7 +5442,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5332,7 +5454,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5345,7 +5467,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5371,7 +5493,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5383,7 +5505,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5396,7 +5518,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -5420,7 +5542,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5432,7 +5554,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5445,7 +5567,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -5505,7 +5627,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5517,7 +5639,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5530,7 +5652,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -5593,7 +5715,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5605,7 +5727,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5618,7 +5740,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Refusal) GetReason() string {
@@ -5654,7 +5776,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5666,7 +5788,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5679,7 +5801,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -5720,7 +5842,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5732,7 +5854,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5745,7 +5867,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -5783,7 +5905,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5795,7 +5917,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5808,7 +5930,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -5904,7 +6026,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5916,7 +6038,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5929,7 +6051,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -5948,7 +6070,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5960,7 +6082,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5973,7 +6095,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -5993,7 +6115,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6005,7 +6127,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6018,7 +6140,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6047,7 +6169,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6059,7 +6181,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6072,7 +6194,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -6254,7 +6376,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\bJobEnded\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"'\n" +
 	"\rAgentShutdown\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xe0\x05\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9b\x06\n" +
 	"\rFrameworkCall\x12;\n" +
 	"\bregister\x18\x01 \x01(\v2\x1d.fairway.v1.RegisterFrameworkH\x00R\bregister\x128\n" +
 	"\brequests\x18\x02 \x01(\v2\x1a.fairway.v1.UpdateRequestsH\x00R\brequests\x121\n" +
@@ -6272,7 +6394,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"unregister\x126\n" +
 	"\n" +
 	"save_state\x18\f \x01(\v2\x15.fairway.v1.SaveStateH\x00R\tsaveState\x125\n" +
-	"\theartbeat\x18\r \x01(\v2\x15.fairway.v1.HeartbeatH\x00R\theartbeatB\x06\n" +
+	"\theartbeat\x18\r \x01(\v2\x15.fairway.v1.HeartbeatH\x00R\theartbeat\x129\n" +
+	"\vchange_role\x18\x0e \x01(\v2\x16.fairway.v1.ChangeRoleH\x00R\n" +
+	"changeRoleB\x06\n" +
 	"\x04call\"\x8f\x02\n" +
 	"\x11RegisterFramework\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x12\n" +
@@ -6340,7 +6464,10 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\aconfirm\x18\x04 \x01(\bR\aconfirm\"J\n" +
 	"\rDeclineOffers\x12\x16\n" +
 	"\x06offers\x18\x01 \x03(\x04R\x06offers\x12!\n" +
-	"\ffilter_nanos\x18\x02 \x01(\x03R\vfilterNanos\"\n" +
+	"\ffilter_nanos\x18\x02 \x01(\x03R\vfilterNanos\" \n" +
+	"\n" +
+	"ChangeRole\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\"\n" +
 	"\n" +
 	"\bSuppress\"\b\n" +
 	"\x06Revive\"\v\n" +
@@ -6373,7 +6500,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fR\x06result\";\n" +
 	"\tSaveState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"\xc6\x04\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"\x84\x05\n" +
 	"\x0eFrameworkEvent\x12A\n" +
 	"\n" +
 	"registered\x18\x01 \x01(\v2\x1f.fairway.v1.FrameworkRegisteredH\x00R\n" +
@@ -6389,7 +6516,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"stateSaved\x12H\n" +
 	"\x10requests_changed\x18\t \x01(\v2\x1b.fairway.v1.RequestsChangedH\x00R\x0frequestsChanged\x122\n" +
 	"\baccepted\x18\n" +
-	" \x01(\v2\x14.fairway.v1.AcceptedH\x00R\bacceptedB\a\n" +
+	" \x01(\v2\x14.fairway.v1.AcceptedH\x00R\baccepted\x12<\n" +
+	"\frole_changed\x18\v \x01(\v2\x17.fairway.v1.RoleChangedH\x00R\vroleChangedB\a\n" +
 	"\x05event\"\x92\x02\n" +
 	"\x13FrameworkRegistered\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x15\n" +
@@ -6427,7 +6555,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"StateSaved\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\" \n" +
 	"\bAccepted\x12\x14\n" +
-	"\x05offer\x18\x01 \x01(\x04R\x05offer\"c\n" +
+	"\x05offer\x18\x01 \x01(\x04R\x05offer\"!\n" +
+	"\vRoleChanged\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\"c\n" +
 	"\x0fRequestsChanged\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12 \n" +
@@ -6685,7 +6815,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -6719,74 +6849,76 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*Offer)(nil),               // 29: fairway.v1.Offer
 	(*AcceptOffer)(nil),         // 30: fairway.v1.AcceptOffer
 	(*DeclineOffers)(nil),       // 31: fairway.v1.DeclineOffers
-	(*Suppress)(nil),            // 32: fairway.v1.Suppress
-	(*Revive)(nil),              // 33: fairway.v1.Revive
-	(*Heartbeat)(nil),           // 34: fairway.v1.Heartbeat
-	(*Reconcile)(nil),           // 35: fairway.v1.Reconcile
-	(*JobProgress)(nil),         // 36: fairway.v1.JobProgress
-	(*Progress)(nil),            // 37: fairway.v1.Progress
-	(*Counter)(nil),             // 38: fairway.v1.Counter
-	(*Unregister)(nil),          // 39: fairway.v1.Unregister
-	(*SaveState)(nil),           // 40: fairway.v1.SaveState
-	(*FrameworkEvent)(nil),      // 41: fairway.v1.FrameworkEvent
-	(*FrameworkRegistered)(nil), // 42: fairway.v1.FrameworkRegistered
-	(*Offers)(nil),              // 43: fairway.v1.Offers
-	(*RescindOffer)(nil),        // 44: fairway.v1.RescindOffer
-	(*AgentLost)(nil),           // 45: fairway.v1.AgentLost
-	(*Refused)(nil),             // 46: fairway.v1.Refused
-	(*KillJob)(nil),             // 47: fairway.v1.KillJob
-	(*StateSaved)(nil),          // 48: fairway.v1.StateSaved
-	(*Accepted)(nil),            // 49: fairway.v1.Accepted
-	(*RequestsChanged)(nil),     // 50: fairway.v1.RequestsChanged
-	(*GetClusterRequest)(nil),   // 51: fairway.v1.GetClusterRequest
-	(*Cluster)(nil),             // 52: fairway.v1.Cluster
-	(*Role)(nil),                // 53: fairway.v1.Role
-	(*ListRolesRequest)(nil),    // 54: fairway.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),   // 55: fairway.v1.ListRolesResponse
-	(*SetRoleRequest)(nil),      // 56: fairway.v1.SetRoleRequest
-	(*RemoveRoleRequest)(nil),   // 57: fairway.v1.RemoveRoleRequest
-	(*RemoveRoleResponse)(nil),  // 58: fairway.v1.RemoveRoleResponse
-	(*Agent)(nil),               // 59: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 60: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 61: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 62: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 63: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 64: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 65: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 66: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 67: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 68: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 69: fairway.v1.Explanation
-	(*GroupExplanation)(nil),    // 70: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 71: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 72: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 73: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 74: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 75: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 76: fairway.v1.History
-	(*ShareSample)(nil),         // 77: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 78: fairway.v1.RoleShare
-	nil,                         // 79: fairway.v1.Resources.NamedEntry
-	nil,                         // 80: fairway.v1.Command.EnvEntry
-	nil,                         // 81: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 82: fairway.v1.Offer.AttributesEntry
-	nil,                         // 83: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 84: fairway.v1.Job.LabelsEntry
+	(*ChangeRole)(nil),          // 32: fairway.v1.ChangeRole
+	(*Suppress)(nil),            // 33: fairway.v1.Suppress
+	(*Revive)(nil),              // 34: fairway.v1.Revive
+	(*Heartbeat)(nil),           // 35: fairway.v1.Heartbeat
+	(*Reconcile)(nil),           // 36: fairway.v1.Reconcile
+	(*JobProgress)(nil),         // 37: fairway.v1.JobProgress
+	(*Progress)(nil),            // 38: fairway.v1.Progress
+	(*Counter)(nil),             // 39: fairway.v1.Counter
+	(*Unregister)(nil),          // 40: fairway.v1.Unregister
+	(*SaveState)(nil),           // 41: fairway.v1.SaveState
+	(*FrameworkEvent)(nil),      // 42: fairway.v1.FrameworkEvent
+	(*FrameworkRegistered)(nil), // 43: fairway.v1.FrameworkRegistered
+	(*Offers)(nil),              // 44: fairway.v1.Offers
+	(*RescindOffer)(nil),        // 45: fairway.v1.RescindOffer
+	(*AgentLost)(nil),           // 46: fairway.v1.AgentLost
+	(*Refused)(nil),             // 47: fairway.v1.Refused
+	(*KillJob)(nil),             // 48: fairway.v1.KillJob
+	(*StateSaved)(nil),          // 49: fairway.v1.StateSaved
+	(*Accepted)(nil),            // 50: fairway.v1.Accepted
+	(*RoleChanged)(nil),         // 51: fairway.v1.RoleChanged
+	(*RequestsChanged)(nil),     // 52: fairway.v1.RequestsChanged
+	(*GetClusterRequest)(nil),   // 53: fairway.v1.GetClusterRequest
+	(*Cluster)(nil),             // 54: fairway.v1.Cluster
+	(*Role)(nil),                // 55: fairway.v1.Role
+	(*ListRolesRequest)(nil),    // 56: fairway.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),   // 57: fairway.v1.ListRolesResponse
+	(*SetRoleRequest)(nil),      // 58: fairway.v1.SetRoleRequest
+	(*RemoveRoleRequest)(nil),   // 59: fairway.v1.RemoveRoleRequest
+	(*RemoveRoleResponse)(nil),  // 60: fairway.v1.RemoveRoleResponse
+	(*Agent)(nil),               // 61: fairway.v1.Agent
+	(*ListAgentsRequest)(nil),   // 62: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 63: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 64: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 65: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 66: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 67: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 68: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 69: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 70: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 71: fairway.v1.Explanation
+	(*GroupExplanation)(nil),    // 72: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 73: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 74: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 75: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 76: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 77: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 78: fairway.v1.History
+	(*ShareSample)(nil),         // 79: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 80: fairway.v1.RoleShare
+	nil,                         // 81: fairway.v1.Resources.NamedEntry
+	nil,                         // 82: fairway.v1.Command.EnvEntry
+	nil,                         // 83: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 84: fairway.v1.Offer.AttributesEntry
+	nil,                         // 85: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 86: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	79,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	81,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	80,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	82,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
 	4,   // 9: fairway.v1.TaskSpec.resources:type_name -> fairway.v1.Resources
 	10,  // 10: fairway.v1.TaskSpec.command:type_name -> fairway.v1.Command
 	4,   // 11: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	81,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	83,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	12,  // 13: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	14,  // 14: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 15: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -6809,114 +6941,116 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	25,  // 32: fairway.v1.FrameworkCall.requests:type_name -> fairway.v1.UpdateRequests
 	30,  // 33: fairway.v1.FrameworkCall.accept:type_name -> fairway.v1.AcceptOffer
 	31,  // 34: fairway.v1.FrameworkCall.decline:type_name -> fairway.v1.DeclineOffers
-	32,  // 35: fairway.v1.FrameworkCall.suppress:type_name -> fairway.v1.Suppress
-	33,  // 36: fairway.v1.FrameworkCall.revive:type_name -> fairway.v1.Revive
+	33,  // 35: fairway.v1.FrameworkCall.suppress:type_name -> fairway.v1.Suppress
+	34,  // 36: fairway.v1.FrameworkCall.revive:type_name -> fairway.v1.Revive
 	19,  // 37: fairway.v1.FrameworkCall.kill:type_name -> fairway.v1.KillTask
 	20,  // 38: fairway.v1.FrameworkCall.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
-	35,  // 39: fairway.v1.FrameworkCall.reconcile:type_name -> fairway.v1.Reconcile
-	36,  // 40: fairway.v1.FrameworkCall.progress:type_name -> fairway.v1.JobProgress
-	39,  // 41: fairway.v1.FrameworkCall.unregister:type_name -> fairway.v1.Unregister
-	40,  // 42: fairway.v1.FrameworkCall.save_state:type_name -> fairway.v1.SaveState
-	34,  // 43: fairway.v1.FrameworkCall.heartbeat:type_name -> fairway.v1.Heartbeat
-	26,  // 44: fairway.v1.UpdateRequests.groups:type_name -> fairway.v1.RequestGroup
-	4,   // 45: fairway.v1.RequestGroup.shape:type_name -> fairway.v1.Resources
-	27,  // 46: fairway.v1.RequestGroup.hosts:type_name -> fairway.v1.HostWant
-	28,  // 47: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
-	4,   // 48: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
-	2,   // 49: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	82,  // 50: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
-	11,  // 51: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
-	6,   // 52: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
-	3,   // 53: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
-	37,  // 54: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
-	38,  // 55: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
-	3,   // 56: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
-	38,  // 57: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
-	42,  // 58: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
-	43,  // 59: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
-	44,  // 60: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
-	7,   // 61: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
-	45,  // 62: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
-	46,  // 63: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
-	47,  // 64: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
-	48,  // 65: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	50,  // 66: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	49,  // 67: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
-	7,   // 68: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	29,  // 69: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 70: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 71: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 72: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 73: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 74: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 75: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 76: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 77: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	53,  // 78: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	53,  // 79: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	12,  // 80: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 81: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 82: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	16,  // 83: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	59,  // 84: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 85: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	83,  // 86: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 87: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	37,  // 88: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	38,  // 89: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 90: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	84,  // 91: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 92: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 93: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	63,  // 94: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	70,  // 95: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	4,   // 96: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	71,  // 97: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	74,  // 98: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 99: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 100: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 101: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 102: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 103: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	77,  // 104: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	78,  // 105: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	15,  // 106: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	23,  // 107: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	51,  // 108: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	54,  // 109: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	56,  // 110: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	57,  // 111: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	60,  // 112: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	62,  // 113: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	64,  // 114: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	66,  // 115: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	67,  // 116: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	66,  // 117: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	68,  // 118: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	66,  // 119: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	72,  // 120: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	75,  // 121: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	17,  // 122: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	41,  // 123: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	52,  // 124: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	55,  // 125: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	53,  // 126: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	58,  // 127: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	61,  // 128: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	63,  // 129: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	65,  // 130: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	63,  // 131: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	63,  // 132: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	63,  // 133: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	63,  // 134: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	69,  // 135: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	73,  // 136: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	76,  // 137: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	122, // [122:138] is the sub-list for method output_type
-	106, // [106:122] is the sub-list for method input_type
-	106, // [106:106] is the sub-list for extension type_name
-	106, // [106:106] is the sub-list for extension extendee
-	0,   // [0:106] is the sub-list for field type_name
+	36,  // 39: fairway.v1.FrameworkCall.reconcile:type_name -> fairway.v1.Reconcile
+	37,  // 40: fairway.v1.FrameworkCall.progress:type_name -> fairway.v1.JobProgress
+	40,  // 41: fairway.v1.FrameworkCall.unregister:type_name -> fairway.v1.Unregister
+	41,  // 42: fairway.v1.FrameworkCall.save_state:type_name -> fairway.v1.SaveState
+	35,  // 43: fairway.v1.FrameworkCall.heartbeat:type_name -> fairway.v1.Heartbeat
+	32,  // 44: fairway.v1.FrameworkCall.change_role:type_name -> fairway.v1.ChangeRole
+	26,  // 45: fairway.v1.UpdateRequests.groups:type_name -> fairway.v1.RequestGroup
+	4,   // 46: fairway.v1.RequestGroup.shape:type_name -> fairway.v1.Resources
+	27,  // 47: fairway.v1.RequestGroup.hosts:type_name -> fairway.v1.HostWant
+	28,  // 48: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
+	4,   // 49: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
+	2,   // 50: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
+	84,  // 51: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	11,  // 52: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
+	6,   // 53: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
+	3,   // 54: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
+	38,  // 55: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
+	39,  // 56: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
+	3,   // 57: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
+	39,  // 58: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
+	43,  // 59: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
+	44,  // 60: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
+	45,  // 61: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
+	7,   // 62: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
+	46,  // 63: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
+	47,  // 64: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
+	48,  // 65: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
+	49,  // 66: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
+	52,  // 67: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	50,  // 68: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	51,  // 69: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
+	7,   // 70: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	29,  // 71: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 72: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 73: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 74: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 75: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 76: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 77: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 78: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 79: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	55,  // 80: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	55,  // 81: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	12,  // 82: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 83: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 84: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	16,  // 85: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	61,  // 86: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 87: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	85,  // 88: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 89: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	38,  // 90: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	39,  // 91: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 92: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	86,  // 93: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 94: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 95: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	65,  // 96: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	72,  // 97: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	4,   // 98: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	73,  // 99: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	76,  // 100: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 101: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 102: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 103: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 104: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 105: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	79,  // 106: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	80,  // 107: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	15,  // 108: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	23,  // 109: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	53,  // 110: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	56,  // 111: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	58,  // 112: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	59,  // 113: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	62,  // 114: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	64,  // 115: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	66,  // 116: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	68,  // 117: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	69,  // 118: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	68,  // 119: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	70,  // 120: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	68,  // 121: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	74,  // 122: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	77,  // 123: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	17,  // 124: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	42,  // 125: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	54,  // 126: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	57,  // 127: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	55,  // 128: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	60,  // 129: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	63,  // 130: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	65,  // 131: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	67,  // 132: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	65,  // 133: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	65,  // 134: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	65,  // 135: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	65,  // 136: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	71,  // 137: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	75,  // 138: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	78,  // 139: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	124, // [124:140] is the sub-list for method output_type
+	108, // [108:124] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	108, // [108:108] is the sub-list for extension extendee
+	0,   // [0:108] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -6952,8 +7086,9 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkCall_Unregister)(nil),
 		(*FrameworkCall_SaveState)(nil),
 		(*FrameworkCall_Heartbeat)(nil),
+		(*FrameworkCall_ChangeRole)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[37].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[38].OneofWrappers = []any{
 		(*FrameworkEvent_Registered)(nil),
 		(*FrameworkEvent_Offers)(nil),
 		(*FrameworkEvent_Rescind)(nil),
@@ -6964,6 +7099,7 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkEvent_StateSaved)(nil),
 		(*FrameworkEvent_RequestsChanged)(nil),
 		(*FrameworkEvent_Accepted)(nil),
+		(*FrameworkEvent_RoleChanged)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -6971,7 +7107,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   81,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
