@@ -84,10 +84,15 @@ func check(s *v1.TaskSpec, services map[string]service.Service) error {
 // launch makes the sandbox, fills it, and starts the container. It runs beside the owner; of the task it reads only what
 // does not change while it is launched.
 func (a *Agent) launch(ctx context.Context, t *task) (*container.Container, *launchFailure) {
-	s, who := t.spec, t.account
 	failed := func(err error) *launchFailure {
 		return &launchFailure{v1.TaskReason_TASK_REASON_LAUNCH_FAILED, err}
 	}
+	if t.account == nil {
+		if err := a.again(t); err != nil {
+			return nil, failed(err)
+		}
+	}
+	s, who := t.spec, t.account
 	box, err := a.tree.Create(s.Task.Framework, s.Task.Sequence, who.owner())
 	if err != nil {
 		return nil, failed(fmt.Errorf("make sandbox: %w", err))

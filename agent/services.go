@@ -95,12 +95,6 @@ func (o *owner) relaunch(t *task) {
 			err = o.a.tree.Remove(id.Framework, id.Sequence)
 		}
 	}
-	if err == nil {
-		t.account, err = o.a.accounts.find(o.a.accountName(t.spec))
-	}
-	if err == nil && t.account.uid != t.record.UID {
-		err = fmt.Errorf("the account %s has another number than before the agent's restart", t.account.name)
-	}
 	t.ctx, t.cancel = context.WithCancel(o.work)
 	if err != nil {
 		o.launched(launched{task: t, failure: &launchFailure{v1.TaskReason_TASK_REASON_LAUNCH_FAILED, err}})
@@ -108,6 +102,19 @@ func (o *owner) relaunch(t *task) {
 	}
 	t.received = time.Now()
 	o.launches = append(o.launches, t)
+}
+
+// again finds the account of a task that is launched again. The services have started by then.
+func (a *Agent) again(t *task) error {
+	found, err := a.accounts.find(a.accountName(t.spec))
+	if err != nil {
+		return err
+	}
+	if found.uid != t.record.UID {
+		return fmt.Errorf("the account %s has another number than before the agent's restart", found.name)
+	}
+	t.account = found
+	return nil
 }
 
 // tellJobs tells the services which jobs live: those that the broker names and those that still have a task here.

@@ -100,10 +100,18 @@ func (m *Manager) keep(a *application) error {
 
 // replace writes a file so that it is seen whole or not at all.
 func replace(path string, b []byte) error {
-	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
+	f, err := os.CreateTemp(filepath.Dir(path), "new")
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".tmp", path)
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
 }
 
 // loadApplications takes up what an earlier agent kept.
@@ -130,6 +138,10 @@ func (m *Manager) loadApplications() error {
 			continue
 		}
 		m.apps[appID] = newApplication(appID, k)
+	}
+	// What an end in the middle of a write has left.
+	for _, f := range matches(filepath.Join(m.private, "containers", "new*")) {
+		os.Remove(f)
 	}
 	return nil
 }
