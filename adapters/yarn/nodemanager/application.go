@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"fairway/adapters/hadooprpc"
@@ -27,6 +28,8 @@ type application struct {
 	done   bool          // its job has ended
 	folder chan struct{} // capacity one: held while its folders are made
 	made   bool
+
+	keeping sync.Mutex // of the file, so that an older state does not replace a newer one
 }
 
 // keptApplication is what is kept of it over a restart.
@@ -91,11 +94,16 @@ func newApplication(appID id.ApplicationID, k keptApplication) *application {
 }
 
 func (m *Manager) keep(a *application) error {
-	b, err := json.Marshal(a.kept)
+	a.keeping.Lock()
+	defer a.keeping.Unlock()
+	m.mu.Lock()
+	k := a.kept // slices in it only grow
+	m.mu.Unlock()
+	b, err := json.Marshal(k)
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(m.private, "applications", a.kept.Application), b)
+	return replace(filepath.Join(m.private, "applications", k.Application), b)
 }
 
 // replace writes a file so that it is seen whole or not at all.

@@ -237,6 +237,35 @@ func (m *Manager) script(c *container, lc *wire.ContainerLaunchContextProto, wor
 	return s.Bash()
 }
 
+type link struct{ key, target string }
+
+// links are the names that the localised files get in the working folder. A name that ends in a star stands for each entry
+// of a folder (MapReduce asks for the jars of -libjars so).
+func links(lc *wire.ContainerLaunchContextProto, files []localize.Held) ([]link, error) {
+	var out []link
+	for i, w := range lc.GetLocalResources() {
+		key := path.Clean(w.GetKey())
+		if !filepath.IsLocal(key) || key == "." || strings.IndexByte(key, 0) >= 0 {
+			return nil, fmt.Errorf("link %.200q leaves the working folder", w.GetKey())
+		}
+		if path.Base(key) != "*" {
+			out = append(out, link{key, files[i].Path})
+			continue
+		}
+		entries, err := os.ReadDir(files[i].Path)
+		if err != nil {
+			return nil, fmt.Errorf("link %q: %w", w.GetKey(), err)
+		}
+		for _, e := range entries {
+			out = append(out, link{path.Join(path.Dir(key), e.Name()), filepath.Join(files[i].Path, e.Name())})
+		}
+		if len(out) > maxLinks {
+			return nil, fmt.Errorf("more than %d links", maxLinks)
+		}
+	}
+	return out, nil
+}
+
 // fill makes the working folder: links to what was localised, tokens, script. It belongs to the account in the end.
 func (m *Manager) fill(c *container, lc *wire.ContainerLaunchContextProto, files []localize.Held, body []byte, who service.Account) error {
 	app, err := os.OpenRoot(m.appDir(c.app))
@@ -260,11 +289,12 @@ func (m *Manager) fill(c *container, lc *wire.ContainerLaunchContextProto, files
 	if err := root.Mkdir("tmp", 0o700); err != nil {
 		return err
 	}
-	for i, w := range lc.GetLocalResources() {
-		key := path.Clean(w.GetKey())
-		if !filepath.IsLocal(key) || key == "." || strings.IndexByte(key, 0) >= 0 {
-			return fmt.Errorf("link %.200q leaves the working folder", w.GetKey())
-		}
+	links, err := links(lc, files)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		key := l.key
 		for dir := path.Dir(key); dir != "."; dir = path.Dir(dir) {
 			made = append(made, dir)
 		}
@@ -273,11 +303,11 @@ func (m *Manager) fill(c *container, lc *wire.ContainerLaunchContextProto, files
 				return err
 			}
 		}
-		if err := root.Symlink(files[i].Path, key); err != nil {
+		if err := root.Symlink(l.target, key); err != nil {
 			if !errors.Is(err, fs.ErrExist) {
 				return err
 			}
-			if err := errors.Join(root.Remove(key), root.Symlink(files[i].Path, key)); err != nil {
+			if err := errors.Join(root.Remove(key), root.Symlink(l.target, key)); err != nil {
 				return err
 			}
 		}
