@@ -39,6 +39,7 @@ type application struct {
 	mu         sync.Mutex
 	submission *wire.ApplicationSubmissionContextProto // nil once it has ended
 	queue      *queue
+	former     *queue // while it moves; nil: it does not
 	priority   int32
 	expires    time.Time // zero: never
 	state      wire.YarnApplicationStateProto

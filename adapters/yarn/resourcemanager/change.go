@@ -11,6 +11,7 @@ import (
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
+	v1 "fairway/broker/api/fairwayv1"
 )
 
 // What clients change of an application that lives.
@@ -172,5 +173,28 @@ func (a *application) move(to *queue) error {
 	if to.role == a.queue.role {
 		return nil
 	}
-	return hadooprpc.Errorf(hadooprpc.YarnException, "the broker cannot move %s", a.id)
+	a.m.masters.release(a.m, a)
+	a.former, a.queue = a.queue, to
+	if t := a.current(); t != nil && t.master != nil {
+		a.admitted = true
+		a.m.masters.hold(a)
+	}
+	// Its requests are stated again when the broker has moved it.
+	a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_ChangeRole{ChangeRole: &v1.ChangeRole{Role: to.role}}})
+	return nil
+}
+
+// moved takes the broker's word that the framework works for the role of its queue.
+func (a *application) moved() {
+	a.former = nil
+	t := a.current()
+	if t == nil || a.closing {
+		return
+	}
+	t.masterAsk = 0
+	a.askMaster()
+	if t.asks != nil {
+		t.asks.soil()
+		a.ask()
+	}
 }

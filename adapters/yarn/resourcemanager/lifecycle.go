@@ -169,6 +169,11 @@ func (a *application) failAttempt(t *attempt, why string, counted bool) {
 	next := a.startAttempt()
 	if a.keep {
 		next.done = done
+		for _, c := range a.live() {
+			if !c.isMaster && c.state == delivered && !c.killing {
+				next.previous = append(next.previous, c)
+			}
+		}
 	} else {
 		a.acknowledgeAll(done)
 	}

@@ -134,6 +134,7 @@ func (r *rig) start() {
 	r.stop, r.ended = cancel, make(chan error, 2)
 	go func() { r.ended <- r.broker.Run(ctx) }()
 	go func() { r.ended <- r.m.Run(ctx) }()
+	<-r.m.Ready()
 	synctest.Wait()
 }
 

@@ -134,7 +134,9 @@ func (a *application) restore(r *v1.FrameworkRegistered) {
 		err = fmt.Errorf("its submission was never complete")
 	}
 	if err == nil {
+		q := a.queue
 		err = a.load(&x)
+		a.queue = q // the broker knows better which role it works for
 	}
 	if err == nil {
 		err = proto.Unmarshal(x.Submission, a.submission)
@@ -181,19 +183,32 @@ func (a *application) restore(r *v1.FrameworkRegistered) {
 		m.masters.hold(a)
 	}
 	a.resync = now.Add(m.o.ResyncGrace)
-	if a.isUnmanaged || t.master != nil {
+	needsMaster := t.master == nil && !a.isUnmanaged
+	if !needsMaster && len(a.containers) == 0 {
 		done()
 		return
 	}
-	// The master was never launched, or has ended; which of the two is the broker's to say. Not with mu held.
+	// What the containers hold, and whether a master that is not there was never launched or has ended, is the broker's to
+	// say; not with mu held.
 	job, first := a.job, t.first
 	a.later = func(ctx context.Context) {
-		task, err := a.findTask(ctx, job, first)
+		tasks, err := a.tasks(ctx, job, !needsMaster)
 		a.mu.Lock()
 		defer a.mu.Unlock()
+		if err != nil {
+			return // the manager stops
+		}
+		for seq, c := range a.containers {
+			if x := tasks[seq]; x != nil {
+				a.charge(c, -1)
+				c.amount = amountOf(x.Resources)
+				c.created = time.Unix(0, x.LaunchedUnixNanos)
+				a.charge(c, 1)
+			}
+		}
+		task := tasks[first]
 		switch {
-		case err != nil && ctx.Err() != nil:
-			return
+		case !needsMaster:
 		case task == nil && a.isFinal():
 			a.close()
 		case task == nil:
@@ -259,10 +274,11 @@ func (a *application) adoptTask(s *v1.TaskStatus, now time.Time) {
 	a.m.touch(c.agent, a)
 }
 
-// findTask asks the broker for a task of the job, also one that has ended; nil if it does not know it.
-func (a *application) findTask(ctx context.Context, job string, seq uint64) (*v1.Task, error) {
+// tasks are the broker's of a job, by sequence: live ones, or all.
+func (a *application) tasks(ctx context.Context, job string, live bool) (map[uint64]*v1.Task, error) {
+	out := map[uint64]*v1.Task{}
 	for page := ""; ; {
-		r, err := a.m.o.Broker.ListTasks(ctx, operator, &v1.ListTasksRequest{JobId: job, PageSize: 1000, PageToken: page})
+		r, err := a.m.o.Broker.ListTasks(ctx, operator, &v1.ListTasksRequest{JobId: job, PageSize: 1000, PageToken: page, LiveOnly: live})
 		if err != nil {
 			if !sleep(ctx, resend) {
 				return nil, err
@@ -270,12 +286,10 @@ func (a *application) findTask(ctx context.Context, job string, seq uint64) (*v1
 			continue
 		}
 		for _, t := range r.Tasks {
-			if t.GetId().GetSequence() == seq {
-				return t, nil
-			}
+			out[t.GetId().GetSequence()] = t
 		}
 		if page = r.NextPageToken; page == "" {
-			return nil, nil
+			return out, nil
 		}
 	}
 }

@@ -188,6 +188,8 @@ func (a *application) event(e *v1.FrameworkEvent) {
 		a.m.askLook() // the expiry runs from when it was last heard
 	case *v1.FrameworkEvent_Refused:
 		a.refusal(x.Refused)
+	case *v1.FrameworkEvent_RoleChanged:
+		a.moved()
 	case *v1.FrameworkEvent_KillJob:
 		a.terminate(fmt.Sprintf("Application %s was killed: %s", a.id, x.KillJob.GetReason()))
 	case *v1.FrameworkEvent_StateSaved:
@@ -273,6 +275,17 @@ func (a *application) refusal(r *v1.Refused) {
 			a.lostFramework(r.Message)
 		}
 		a.signal()
+	case r.GetCall() == "change_role":
+		a.log.Warn("an application was not moved", zap.Stringer("application", a.id), zap.String("why", r.Message))
+		if a.former != nil {
+			a.m.masters.release(a.m, a)
+			a.queue, a.former = a.former, nil
+			if t := a.current(); t != nil && t.master != nil {
+				a.admitted = true
+				a.m.masters.hold(a)
+			}
+			a.save(nil)
+		}
 	case r.GetCall() == "accept":
 		for _, c := range a.accepted[r.Offer] {
 			a.undo(c)
