@@ -142,6 +142,9 @@ func (s *Server) InitApplication(application, user string, uid int, data []byte,
 	if err != nil {
 		return fmt.Errorf("%s: %w", Name, err)
 	}
+	if len(data) == 0 {
+		return nil
+	}
 	reg, err := newRegistration(application, user, uid, data, dirs)
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", Name, application, err)

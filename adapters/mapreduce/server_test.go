@@ -334,6 +334,9 @@ func TestRestart(t *testing.T) {
 	if err := first.InitApplication(testApplication, "mallory", os.Getuid(), tokenOf("another secret"), []string{dir}); err == nil {
 		t.Error("a job can be taken over")
 	}
+	if err := first.InitApplication(testApplication, "alice", os.Getuid(), nil, []string{dir}); err != nil || first.jobs.find(testJob) == nil {
+		t.Errorf("a container without data: %v", err)
+	}
 	first.EndApplication("application_1_0001")
 	first.EndApplication("application_1_0001")
 	if err := first.Stop(); err != nil {
