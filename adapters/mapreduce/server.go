@@ -131,9 +131,10 @@ func (s *Server) Port() int { return s.port }
 // Metadata is what containers are told: the port, as a big-endian int32.
 func (s *Server) Metadata() []byte { return binary.BigEndian.AppendUint32(nil, uint32(s.port)) }
 
-// InitApplication registers an application's job; without data it does nothing. Data is the job's token as a Writable, uid owns its map outputs (-1:
-// whoever), dirs are the application's local folders. When it returns the registration is kept; the same again costs
-// nothing. A registration under another user is refused, another token or other folders replace the former ones.
+// InitApplication registers an application's job; without data it does nothing. Data is the job's token as a Writable, uid
+// owns its map outputs (-1: whoever), dirs are the application's local folders. When it returns the registration is kept; the
+// same again costs nothing. A registration under another user is refused, another token or other folders replace the former
+// ones.
 func (s *Server) InitApplication(application, user string, uid int, data []byte, dirs []string) error {
 	if len(data) == 0 {
 		return nil // a container that brings no token: the ApplicationMaster's
@@ -141,9 +142,6 @@ func (s *Server) InitApplication(application, user string, uid int, data []byte,
 	id, err := jobOf(application)
 	if err != nil {
 		return fmt.Errorf("%s: %w", Name, err)
-	}
-	if len(data) == 0 {
-		return nil
 	}
 	reg, err := newRegistration(application, user, uid, data, dirs)
 	if err != nil {
