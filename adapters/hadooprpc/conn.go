@@ -299,7 +299,7 @@ func (c *conn) start(k *call, rest []byte) (bool, error) {
 	c.active.Add(1)
 	c.lastCall.Store(c.d.now.Load())
 	c.calls.Add(1)
-	go k.run()
+	c.d.run(k)
 	return true, nil
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 )
 
+const maxResting = 64 // goroutines that wait for calls
+
 // door is one listener's connections, and the watch over their times: no timer and no deadline is set per packet.
 type door struct {
 	s          *Server
@@ -19,6 +21,8 @@ type door struct {
 	served     sync.WaitGroup // connections
 	draining   atomic.Bool
 	now        atomic.Int64 // a coarse clock, nanoseconds, from 1
+	work       chan *call   // to goroutines that have run a call and wait for another
+	resting    atomic.Int32 // how many do
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -27,7 +31,7 @@ type door struct {
 }
 
 func newDoor(s *Server) *door {
-	d := &door{s: s, conns: make(map[*conn]struct{}), half: list.New(), begin: time.Now()}
+	d := &door{s: s, conns: make(map[*conn]struct{}), half: list.New(), begin: time.Now(), work: make(chan *call)}
 	d.tick()
 	return d
 }
@@ -125,6 +129,32 @@ func (d *door) forget(c *conn) {
 	d.unlist(c)
 	delete(d.conns, c)
 	d.s.metrics.connections.Dec()
+}
+
+// run runs a call on a goroutine that has run others, whose stack has grown to what calls need, or on a new one.
+func (d *door) run(k *call) {
+	select {
+	case d.work <- k:
+		return
+	default:
+	}
+	d.goroutines.Add(1)
+	go func() {
+		defer d.goroutines.Done()
+		for {
+			k.run()
+			if d.resting.Add(1) > maxResting {
+				d.resting.Add(-1)
+				return
+			}
+			select {
+			case k = <-d.work:
+				d.resting.Add(-1)
+			case <-d.ctx.Done():
+				return
+			}
+		}
+	}()
 }
 
 // watch advances the clock and closes connections whose time is over.

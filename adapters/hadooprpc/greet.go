@@ -145,7 +145,7 @@ func (c *conn) prove(answer []byte) error {
 	if !ok {
 		return unauthorized(Errorf(SaslException, "DIGEST-MD5: digest response format violation. Mismatched response."))
 	}
-	n.caller = &Caller{User: secret.User, RealUser: secret.RealUser, Token: &Token{Kind: secret.Kind, Identifier: reply.identifier}, Remote: c.nc.RemoteAddr()}
+	n.caller = &Caller{User: secret.User, RealUser: secret.RealUser, Token: &Token{Kind: secret.Kind, Identifier: reply.identifier}, Remote: c.nc.RemoteAddr(), Value: secret.Value}
 	c.d.known(c) // whom we know is not pushed out by those we do not
 	c.sendSasl(&wire.RpcSaslProto{State: wire.RpcSaslProto_SUCCESS.Enum(), Token: proof})
 	return nil

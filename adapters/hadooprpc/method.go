@@ -14,6 +14,7 @@ type Caller struct {
 	Token    *Token   // what the connection was authenticated by, nil for SIMPLE
 	Remote   net.Addr // the peer
 	Protocol string   // what the connection was opened for; a call may be of another
+	Value    any      // of the token's Secret: what the server knows about it, so that calls need not parse it again
 }
 
 // Token is a verified token.

@@ -14,6 +14,7 @@ type Secret struct {
 	User     string // who the bearer is
 	RealUser string
 	Kind     string
+	Value    any // becomes the Caller's
 }
 
 // Options describe a server. At least one of Simple and Secrets must be given.

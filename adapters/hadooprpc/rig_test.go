@@ -86,7 +86,7 @@ type rig struct {
 
 var passwords = map[string]Secret{
 	"good":    {Password: []byte("secret"), User: "appattempt_1700000000000_0007_000001", Kind: "YARN_AM_RM_TOKEN"},
-	"alice's": {Password: []byte("other"), User: "alice", RealUser: "oozie", Kind: "RM_DELEGATION_TOKEN"},
+	"alice's": {Password: []byte("other"), User: "alice", RealUser: "oozie", Kind: "RM_DELEGATION_TOKEN", Value: 42},
 }
 
 func secrets(_ context.Context, identifier []byte) (Secret, error) {

@@ -99,6 +99,9 @@ func TestWhoCalls(t *testing.T) {
 			if who.Token != nil && (who.Token.Kind != c.want.Token.Kind || string(who.Token.Identifier) != string(c.client.Token.Identifier)) {
 				t.Errorf("%+v", who.Token)
 			}
+			if who.RealUser == "oozie" && who.Token != nil && who.Value != 42 {
+				t.Errorf("its value is %v", who.Value)
+			}
 			if n := len(r.reasons()); n != 0 {
 				t.Errorf("refused: %v", r.reasons())
 			}
