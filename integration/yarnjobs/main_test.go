@@ -81,6 +81,11 @@ func begin(ctx context.Context) (stop func(), err error) {
 		return stop, err
 	}
 	stops = append(stops, func() { world.fs.Close() })
+	for _, p := range []string{"/tmp/hadoop-yarn/staging", "/tmp/logs"} { // as an operator sets a cluster up
+		if err := world.fs.Mkdir(ctx, p, os.ModeSticky|0o777); err != nil {
+			return stop, err
+		}
+	}
 	if world.rig, err = startRig(ctx, ""); err != nil {
 		return stop, err
 	}

@@ -67,14 +67,21 @@ func (m *Manager) prepare(ctx context.Context, c *container, t service.Task) (*s
 	if err := m.folders(ctx, a); err != nil {
 		return nil, err
 	}
-	uid := t.Account.UID
-	for _, aux := range m.o.Auxiliary {
-		if err := aux.InitApplication(a.kept.Application, a.kept.User, uid, serviceData(lc, aux.Name()), []string{m.appDir(a)}); err != nil {
-			return nil, fmt.Errorf("service %s: %w", aux.Name(), err)
-		}
-	}
 	begun := time.Now()
+	var told errgroup.Group // beside the files: a service may wait for a disk
+	for _, aux := range m.auxiliary {
+		told.Go(func() error {
+			if err := aux.InitApplication(a.kept.Application, a.kept.User, t.Account.UID, serviceData(lc, aux.Name()), []string{m.appDir(a)}); err != nil {
+				return fmt.Errorf("service %s: %w", aux.Name(), err)
+			}
+			return nil
+		})
+	}
 	files, err := m.localise(ctx, c, lc.GetLocalResources(), t.Account)
+	if problem := told.Wait(); err == nil && problem != nil {
+		m.cache.Release(identifiers(files))
+		err = problem
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +122,7 @@ func (m *Manager) prepare(ctx context.Context, c *container, t service.Task) (*s
 		Dir:     work, BareEnv: true,
 		// The backstop: the rule itself looks at resident memory every few seconds.
 		MemoryLimitBytes: hardLimit(t.Spec.GetResources().GetMemoryBytes()),
+		HardCPU:          m.o.HardCPU,
 	}, nil
 }
 
