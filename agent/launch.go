@@ -164,7 +164,7 @@ func (a *Agent) launch(ctx context.Context, t *task) (*container.Container, *lau
 	}
 	c, err := a.runtime.Start(container.Spec{
 		ID: t.record.Container, Path: program, Argv: argv, Env: env, Dir: how.Dir, User: who.container(), Stdout: stdout, Stderr: stderr,
-		Limit: container.Resources{MemoryBytes: how.MemoryLimitBytes, CPUMilli: s.GetResources().GetCpuMilli(), HardCPU: s.HardCpu},
+		Limit: container.Resources{MemoryBytes: how.MemoryLimitBytes, CPUMilli: s.GetResources().GetCpuMilli(), HardCPU: s.HardCpu || how.HardCPU},
 	})
 	if err != nil {
 		return nil, failed(err)

@@ -51,6 +51,8 @@ type Launch struct {
 	BareEnv bool
 	// MemoryLimitBytes is the hard limit of the container; 0: as in the task's resources.
 	MemoryLimitBytes int64
+	// HardCPU gives it no more cpu than its resources say, even if the host has some to spare.
+	HardCPU bool
 }
 
 // Process is a started task. Its methods may be called from any goroutine, also after it has ended.

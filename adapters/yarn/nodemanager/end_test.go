@@ -1,6 +1,7 @@
 package nodemanager
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 
 	"fairway/adapters/yarn/wire"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/frameworks/storage"
+	"fairway/frameworks/storage/local"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -151,5 +154,39 @@ func TestManyAtOnce(t *testing.T) {
 		if _, o := r.outcome(n); o.ExitStatus != int32(n) || r.log(n, "stdout") != "hello" {
 			t.Errorf("%v", o)
 		}
+	}
+}
+
+// What the master has said is kept: an agent that ends while it localises goes on after its restart.
+func TestRestartWhileLocalising(t *testing.T) {
+	hold := make(chan struct{})
+	mux := storage.NewMux(map[string]storage.Opener{"file": local.Opener()}, "file:///")
+	asked := make(chan struct{}, 10)
+	r := newRig(t, func(o *Options) {
+		o.Files = func(ctx context.Context, url, user string) (storage.FS, string, error) {
+			asked <- struct{}{}
+			select {
+			case <-hold:
+			case <-ctx.Done():
+				return nil, "", ctx.Err()
+			}
+			return mux.Resolve(ctx, url, user)
+		}
+	})
+	r.launch(1, "nobody", said("sleep 1000"))
+	r.launch(2, "nobody", nil)
+	r.running(1)
+	c := r.client(r.nm())
+	q := r.permit(2, nil)
+	q.ContainerLaunchContext = said("cat link; exit 7")
+	q.ContainerLaunchContext.LocalResources = []*wire.StringLocalResourceMapProto{{Key: proto.String("link"), Value: file(t, r, "data", "hello", 0o644)}}
+	if err := c.Call(t.Context(), "startContainers", &wire.StartContainersRequestProto{StartContainerRequest: []*wire.StartContainerRequestProto{q}}, &wire.StartContainersResponseProto{}); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	r.end()
+	r.start(nil)
+	if _, o := r.outcome(2); o.ExitStatus != 7 || r.log(2, "stdout") != "hello" {
+		t.Errorf("%v", o)
 	}
 }

@@ -45,6 +45,7 @@ type Options struct {
 	Env map[string]string
 	// Account runs the containers of users without an OS account of their own (and root's) when the agent is root.
 	Account    string
+	HardCPU    bool  // containers get no more than their vcores
 	CacheBytes int64 // of localised files that outlive applications; 0: 10 GiB
 
 	Round       time.Duration // between two looks at containers' memory; 0: 3 s

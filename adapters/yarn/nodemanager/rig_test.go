@@ -35,6 +35,7 @@ type rig struct {
 	session  *session
 	manager  *Manager
 	aux      *fakeAux
+	launched []int64
 	stop     context.CancelFunc
 	stopped  chan error
 
@@ -115,7 +116,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 	}
 	r := &rig{t: t, dir: dir, statuses: map[uint64][]*v1.TaskStatus{}, changed: make(chan struct{})}
 	r.start(change)
-	t.Cleanup(r.end)
+	t.Cleanup(r.finish)
 	return r
 }
 
@@ -200,10 +201,23 @@ func (r *rig) end() {
 	}
 }
 
+// finish ends all containers and the agent.
+func (r *rig) finish() {
+	if r.stop == nil {
+		return
+	}
+	r.say(&v1.AgentCommand{Command: &v1.AgentCommand_JobEnded{JobEnded: &v1.JobEnded{JobId: "job-7"}}})
+	for _, n := range r.launched {
+		r.outcome(n)
+	}
+	r.end()
+}
+
 func cid(n int64) id.ContainerID { return id.NewContainer(testAttempt, 0, n) }
 
 // launch sends a task as the broker does.
 func (r *rig) launch(n int64, user string, lc *wire.ContainerLaunchContextProto) {
+	r.launched = append(r.launched, n)
 	g := &grant.Grant{Application: testApp.String(), Attempt: testAttempt.String(), Container: cid(n).String(), User: user, MemoryMb: 256, Vcores: 1}
 	if lc != nil {
 		g.Master = true
