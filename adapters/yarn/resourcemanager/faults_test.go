@@ -133,7 +133,9 @@ func TestKeepContainers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, nil)
 		h1 := r.agent("h1", "/r1", 8, 16384)
-		i := r.submit(func(x *wire.ApplicationSubmissionContextProto) { x.KeepContainersAcrossApplicationAttempts = proto.Bool(true) })
+		i := r.submit(func(x *wire.ApplicationSubmissionContextProto) {
+			x.KeepContainersAcrossApplicationAttempts = proto.Bool(true)
+		})
 		am := r.master(i)
 		am.register()
 		a := am.allocate(asking(want(20, "*", 2, 1024)))
