@@ -86,6 +86,29 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// A folder under a key that ends in a star is linked entry by entry, as MapReduce's jars are.
+func TestStarLinks(t *testing.T) {
+	r := newRig(t, nil)
+	if err := os.Mkdir(filepath.Join(r.dir, "libjars"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file(t, r, "libjars/a.jar", "a", 0o644)
+	file(t, r, "libjars/b.jar", "b", 0o644)
+	info, err := os.Stat(filepath.Join(r.dir, "libjars"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := file(t, r, "f", "x", 0o644)
+	folder := proto.CloneOf(x)
+	folder.Resource.File, folder.Timestamp = proto.String(filepath.Join(r.dir, "libjars")), proto.Int64(info.ModTime().UnixMilli())
+	lc := said("cat a.jar b.jar dir/sub/f")
+	lc.LocalResources = []*wire.StringLocalResourceMapProto{{Key: proto.String("libjars/*"), Value: folder}, {Key: proto.String("dir/sub/f"), Value: x}}
+	r.launch(1, "nobody", lc)
+	if _, o := r.outcome(1); o.ExitStatus != 0 || r.log(1, "stdout") != "abx" {
+		t.Errorf("%v %s", o, r.log(1, "stdout"))
+	}
+}
+
 // An agent that is started again finds what runs, what has ended, and what still waits for its master.
 func TestRestart(t *testing.T) {
 	r := newRig(t, nil)

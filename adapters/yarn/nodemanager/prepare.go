@@ -248,7 +248,7 @@ func (m *Manager) script(c *container, lc *wire.ContainerLaunchContextProto, wor
 type link struct{ key, target string }
 
 // links are the names that the localised files get in the working folder. A name that ends in a star stands for each entry
-// of a folder (MapReduce asks for the jars of -libjars so).
+// of a folder, linked into the working folder itself (MapReduce asks for the jars of -libjars so).
 func links(lc *wire.ContainerLaunchContextProto, files []localize.Held) ([]link, error) {
 	var out []link
 	for i, w := range lc.GetLocalResources() {
@@ -265,7 +265,7 @@ func links(lc *wire.ContainerLaunchContextProto, files []localize.Held) ([]link,
 			return nil, fmt.Errorf("link %q: %w", w.GetKey(), err)
 		}
 		for _, e := range entries {
-			out = append(out, link{path.Join(path.Dir(key), e.Name()), filepath.Join(files[i].Path, e.Name())})
+			out = append(out, link{e.Name(), filepath.Join(files[i].Path, e.Name())})
 		}
 		if len(out) > maxLinks {
 			return nil, fmt.Errorf("more than %d links", maxLinks)
