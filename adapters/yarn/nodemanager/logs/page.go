@@ -1,0 +1,167 @@
+package logs
+
+import (
+	"fmt"
+	"html"
+	"html/template"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"fairway/adapters/yarn/id"
+)
+
+// shown is how many bytes of a log's end a page shows unless it is asked for others.
+const shown = 4096
+
+func begin(w http.ResponseWriter, status int, title string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<!DOCTYPE html>\n<html><head><title>%s</title></head><body>\n", html.EscapeString(title))
+}
+
+func end(w io.Writer) { _, _ = io.WriteString(w, "</body></html>\n") } // the caller is gone
+
+func page(w http.ResponseWriter, status int, title, body string) {
+	begin(w, status, title)
+	_, _ = io.WriteString(w, body)
+	end(w)
+}
+
+// refusePage shows an error, or leads to the log server if what was asked for is no longer here.
+func (h *handler) refusePage(w http.ResponseWriter, r *http.Request, err error) {
+	p := asProblem(err)
+	if c, bad := id.ParseContainer(r.PathValue("container")); bad == nil && p.status == http.StatusNotFound && h.o.LogServer != "" {
+		if _, here := h.node.Application(c.Application()); !here {
+			to := []string{strings.TrimSuffix(h.o.LogServer, "/"), url.PathEscape(h.node.Info().Node.String()), c.String(), c.String(), url.PathEscape(r.PathValue("user"))}
+			if f := r.PathValue("file"); f != "" {
+				to = append(to, url.PathEscape(f))
+			}
+			http.Redirect(w, r, strings.Join(to, "/"), http.StatusTemporaryRedirect)
+			return
+		}
+	}
+	page(w, p.status, "Logs", "<h1>"+html.EscapeString(p.message)+"</h1>\n")
+}
+
+func (h *handler) nodePage(w http.ResponseWriter, _ *http.Request) {
+	i := h.node.Info()
+	begin(w, http.StatusOK, "Node "+i.Node.String())
+	fmt.Fprintf(w, "<h1>Node %s</h1>\n<p>%d MB and %d vcores for containers.</p>\n<ul>\n", html.EscapeString(i.Node.String()), i.MemoryMB, i.VCores)
+	for _, c := range h.node.Containers() {
+		fmt.Fprintf(w, "<li><a href=\"/node/containerlogs/%s/%s\">%s</a> %s</li>\n", c.ID, html.EscapeString(url.PathEscape(c.User)), c.ID, html.EscapeString(c.State))
+	}
+	_, _ = io.WriteString(w, "</ul>\n")
+	end(w)
+}
+
+func (h *handler) listPage(w http.ResponseWriter, r *http.Request) {
+	c, _, err := h.find(r)
+	if err != nil {
+		h.refusePage(w, r, err)
+		return
+	}
+	begin(w, http.StatusOK, "Logs for "+c.String())
+	defer end(w)
+	found := false
+	if folder, err := openFolder(h.o.Root, c); err == nil {
+		defer folder.Close()
+		files, _ := list(folder) // vanishing: none
+		for _, f := range files {
+			found = true
+			fmt.Fprintf(w, "<p><a href=\"%s?start=-4096\">%s : Total file length is %d bytes.</a></p>\n", link(r, c, f.Name()), html.EscapeString(f.Name()), f.Size())
+		}
+	}
+	if !found {
+		fmt.Fprintf(w, "<h1>No logs available for container %s</h1>\n", c)
+	}
+}
+
+// link is the address of a log's page, ready for an attribute.
+func link(r *http.Request, c id.ContainerID, file string) string {
+	return html.EscapeString("/node/containerlogs/" + c.String() + "/" + url.PathEscape(r.PathValue("user")) + "/" + url.PathEscape(file) + "/")
+}
+
+// span is the part of a log of some length that start and end ask for: negative ones count from the end. Errors are in
+// YARN's words.
+func span(start, end string, length int64) (from, to int64, err error) {
+	from, to = -shown, length
+	for _, v := range []struct {
+		text string
+		into *int64
+	}{{start, &from}, {end, &to}} {
+		if v.text == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(v.text, 10, 64)
+		if err != nil {
+			return 0, 0, badRequest("For input string: %.50q", v.text)
+		}
+		*v.into = n
+	}
+	if from < 0 {
+		from = max(from+length, 0)
+	}
+	if to < 0 {
+		if to += length; to < 0 {
+			to = length
+		}
+	}
+	if from > to {
+		return 0, 0, badRequest("Invalid start and end values. Start: [%d], end[%d]", from, to)
+	}
+	return min(from, length), min(to, length), nil
+}
+
+func (h *handler) filePage(w http.ResponseWriter, r *http.Request) {
+	c, f, info, err := h.open(r)
+	if err != nil {
+		h.refusePage(w, r, err)
+		return
+	}
+	defer f.Close()
+	q := r.URL.Query()
+	from, to, err := span(q.Get("start"), q.Get("end"), info.Size())
+	if err != nil {
+		h.refusePage(w, r, err)
+		return
+	}
+	begin(w, http.StatusOK, "Logs for "+c.String())
+	defer end(w)
+	if to-from < info.Size() {
+		fmt.Fprintf(w, "<p>Showing %d bytes. Click <a href=\"%s?start=0\">here</a> for full log</p>\n", to-from, link(r, c, info.Name()))
+	}
+	_, _ = io.WriteString(w, "<pre>")
+	_, _ = io.Copy(escaper{w}, io.NewSectionReader(f, from, to-from)) // the caller is gone, or the file shorter
+	_, _ = io.WriteString(w, "</pre>\n")
+}
+
+// escaper escapes what HTML gives a meaning to; its cuts do not matter, as all of that is ASCII.
+type escaper struct{ w io.Writer }
+
+func (e escaper) Write(p []byte) (int, error) {
+	s := errorWriter{w: e.w}
+	template.HTMLEscape(&s, p)
+	if s.err != nil {
+		return 0, s.err
+	}
+	return len(p), nil
+}
+
+// errorWriter remembers its first error, which HTMLEscape does not tell.
+type errorWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (e *errorWriter) Write(p []byte) (int, error) {
+	if e.err != nil {
+		return 0, e.err
+	}
+	var n int
+	n, e.err = e.w.Write(p)
+	return n, e.err
+}
