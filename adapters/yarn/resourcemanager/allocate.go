@@ -36,9 +36,12 @@ func (m *Manager) master(ctx context.Context, c *hadooprpc.Caller) (*application
 	if c.Token == nil || c.Token.Kind != token.KindAMRM {
 		return nil, nil, hadooprpc.Errorf(hadooprpc.AccessControlException, "No AMRMToken found for user %s", c.User)
 	}
-	x, err := token.ParseAMRM(c.Token.Identifier)
-	if err != nil {
-		return nil, nil, hadooprpc.Errorf(hadooprpc.InvalidToken, "%v", err)
+	x, ok := c.Value.(token.AMRM)
+	if !ok {
+		var err error
+		if x, err = token.ParseAMRM(c.Token.Identifier); err != nil {
+			return nil, nil, hadooprpc.Errorf(hadooprpc.InvalidToken, "%v", err)
+		}
 	}
 	if err := m.wait(ctx); err != nil {
 		return nil, nil, err

@@ -7,7 +7,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
@@ -165,10 +164,6 @@ func (a *application) poke() {
 	case a.wake <- struct{}{}:
 	default:
 	}
-}
-
-func (a *application) notFound() error {
-	return hadooprpc.Errorf(hadooprpc.ApplicationNotFound, "Application with id '%s' doesn't exist in RM.", a.id)
 }
 
 // describe copies what pages and reports show.

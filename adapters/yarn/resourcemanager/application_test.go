@@ -91,11 +91,11 @@ func TestLifeOfAnApplication(t *testing.T) {
 			t.Error("an end was acknowledged before its master has read it")
 		}
 		release, _ := id.ParseContainer(containerName(a.AllocatedContainers[1]))
-		c := am.allocate(&wire.AllocateRequestProto{Release: []*wire.ContainerIdProto{release.Proto()}})
+		am.allocate(&wire.AllocateRequestProto{Release: []*wire.ContainerIdProto{release.Proto()}})
 		if r.where(first) != nil {
 			t.Error("an end that its master has read was not acknowledged")
 		}
-		c = am.allocate(&wire.AllocateRequestProto{})
+		c := am.allocate(&wire.AllocateRequestProto{})
 		if len(c.CompletedContainerStatuses) != 1 || c.CompletedContainerStatuses[0].GetExitStatus() != -100 || c.CompletedContainerStatuses[0].GetDiagnostics() != saidReleased {
 			t.Errorf("after a release: %v", c)
 		}

@@ -25,27 +25,25 @@ const (
 
 // snapshot is the cluster as it was a moment ago. It does not change once it is made: calls read it without a lock.
 type snapshot struct {
-	at        time.Time
-	nodes     []*node // by name
-	byAgent   map[string]*node
-	foreign   []string        // agents without the service, in order
-	racks     map[string]bool // of agents that may run containers
-	total     amount          // of active nodes
-	used      amount
-	free      amount
-	largest   amount // of any node in each kind
-	active    int
-	lost      int
-	roles     map[string]*roleState
-	clusterID string
+	at      time.Time
+	nodes   []*node // by name
+	byAgent map[string]*node
+	foreign []string        // agents without the service, in order
+	racks   map[string]bool // of agents that may run containers
+	total   amount          // of active nodes
+	used    amount
+	free    amount
+	largest amount // of any node in each kind
+	active  int
+	lost    int
+	roles   map[string]*roleState
 }
 
 type node struct {
 	Node
-	agent   string
-	host    string
-	names   []string // of its host, lower case
-	attempt time.Time
+	agent string
+	host  string
+	names []string // of its host, lower case
 }
 
 // roleState is a role in a snapshot.
@@ -218,10 +216,6 @@ func (a amount) plus(b amount) amount {
 // minus subtracts memory and vcores, no further than to 0.
 func (a amount) minus(b amount) amount {
 	return amount{memory: max(a.memory-b.memory, 0), vcores: max(a.vcores-b.vcores, 0)}
-}
-
-func (a amount) least(b amount) amount {
-	return amount{memory: min(a.memory, b.memory), vcores: min(a.vcores, b.vcores)}
 }
 
 // dominant is the larger of the parts of total that a is, 0 if there is nothing.

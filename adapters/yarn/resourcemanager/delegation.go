@@ -164,5 +164,5 @@ func (m *Manager) masterSecret(ctx context.Context, identifier []byte) (hadooprp
 	if x == nil || x.id != t.Attempt || a.keys.AMRM == nil || t.KeyID != token.KeyID || isOver(x.state) && !x.unregistered {
 		return hadooprpc.Secret{}, hadooprpc.Errorf(hadooprpc.InvalidToken, "%s not found in AMRMTokenSecretManager.", t.Attempt)
 	}
-	return hadooprpc.Secret{Password: token.Password(a.keys.AMRM, identifier), User: t.User(), Kind: token.KindAMRM}, nil
+	return hadooprpc.Secret{Password: token.Password(a.keys.AMRM, identifier), User: t.User(), Kind: token.KindAMRM, Value: t}, nil
 }

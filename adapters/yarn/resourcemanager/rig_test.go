@@ -176,7 +176,6 @@ type fakeAgent struct {
 	mu      sync.Mutex
 	session api.AgentSession
 	done    chan struct{}
-	tasks   map[uint64]*fakeTask // by sequence, of all frameworks: tests with several look by name
 	byName  map[string]*fakeTask
 	lazy    bool // tasks stay as they were launched
 	deaf    bool // kills are not carried out
