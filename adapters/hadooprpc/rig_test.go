@@ -40,6 +40,8 @@ func say(s string) *answer {
 	return &answer{Identifier: []byte{}, Password: []byte{}, Kind: proto.String(s), Service: proto.String("")}
 }
 
+var bigAnswer = say(strings.Repeat("x", 1<<20))
+
 // pipes is a listener in memory.
 type pipes struct {
 	conns  chan net.Conn
