@@ -30,7 +30,7 @@ func serviceFolder(dir string) error {
 // hostOf is what a service may know and do. Its kills end with ctx.
 func (a *Agent) hostOf(ctx context.Context, name, dir string) service.Host {
 	return service.Host{
-		AgentID: a.ID(), Name: a.info.Host, WorkDir: dir, Log: a.log.Named(name), Registerer: a.o.Registerer,
+		AgentID: a.ID(), Name: a.info.Host, Resources: a.info.Total, WorkDir: dir, Log: a.log.Named(name), Registerer: a.o.Registerer,
 		Kill: func(id *v1.TaskID, grace time.Duration, why string) { a.post(ctx, serviceKill{id, grace, why}) },
 		Account: func(name string) (service.Account, error) {
 			found, err := a.accounts.find(name)

@@ -13,9 +13,10 @@ import (
 
 // Host is what an agent tells a service about itself, and what it does for it.
 type Host struct {
-	AgentID    string // empty before the first registration ever
-	Name       string // host name
-	WorkDir    string // a folder of the service's own, kept over restarts; others may pass through it but not list it
+	AgentID    string        // empty before the first registration ever
+	Name       string        // host name
+	Resources  *v1.Resources // that the agent offers; it must not be changed
+	WorkDir    string        // a folder of the service's own, kept over restarts; others may pass through it but not list it
 	Log        *zap.Logger
 	Registerer prometheus.Registerer // nil: none
 

@@ -95,7 +95,10 @@ func (m *Manager) endApplication(a *application) {
 	for _, aux := range m.auxiliary {
 		aux.EndApplication(a.kept.Application)
 	}
-	m.handOverLogs(a)
+	if err := m.handOverLogs(a); err != nil {
+		m.log.Error("logs of an ended application are not taken care of until the agent's restart", zap.String("application", a.kept.Application), zap.Error(err))
+		return
+	}
 	m.later(m.o.DeleteDelay, func() {
 		if err := m.cache.DropApplication(a.kept.User, a.kept.Application); err != nil {
 			m.log.Warn("application folder not removed", zap.Error(err))
@@ -116,5 +119,3 @@ func (m *Manager) endApplication(a *application) {
 		os.Remove(filepath.Join(m.private, "applications", a.kept.Application))
 	})
 }
-
-func (m *Manager) handOverLogs(a *application) {}

@@ -19,6 +19,7 @@ import (
 	"fairway/adapters/yarn/grant"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/nodemanager/localize"
+	"fairway/adapters/yarn/nodemanager/logs"
 	"fairway/adapters/yarn/nodemanager/memory"
 	"fairway/adapters/yarn/token"
 	"fairway/agent/service"
@@ -41,6 +42,7 @@ type Manager struct {
 	begun                time.Time
 	cache                *localize.Cache
 	monitor              *memory.Monitor
+	aggregator           *logs.Aggregator
 	auxiliary            []Auxiliary // that have started
 
 	ctx  context.Context
@@ -84,6 +86,9 @@ func (m *Manager) Start(ctx context.Context, host service.Host) (err error) {
 	m.host, m.begun = host, time.Now()
 	if m.log == nil {
 		m.log = cmp.Or(host.Log, zap.NewNop())
+	}
+	if m.o.Registerer == nil {
+		m.o.Registerer = host.Registerer
 	}
 	m.local, m.logs, m.private = filepath.Join(host.WorkDir, "local"), filepath.Join(host.WorkDir, "logs"), filepath.Join(host.WorkDir, "private")
 	for _, d := range []string{m.local, m.logs} {
@@ -136,10 +141,10 @@ func (m *Manager) Start(ctx context.Context, host service.Host) (err error) {
 		return errors.Join(err, rpc.Close(), web.Close())
 	}
 	m.work.Go(func() error { return server.Serve(m.ctx, rpc) })
-	web.Close()
+	m.work.Go(func() error { return m.serveWeb(web) })
 	m.work.Go(func() error { return m.monitor.Run(m.ctx) })
 	m.work.Go(m.sweep)
-	return nil
+	return m.startAggregation()
 }
 
 // tell says what containers on this host get.

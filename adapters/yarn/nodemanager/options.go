@@ -55,7 +55,7 @@ type Options struct {
 	DeleteDelay time.Duration // how long folders of ended containers are kept, to look into them
 
 	Log        *zap.Logger           // nil: the agent's
-	Registerer prometheus.Registerer // nil: none
+	Registerer prometheus.Registerer // nil: the agent's
 }
 
 // Logs configures what happens to containers' logs when their application has ended.

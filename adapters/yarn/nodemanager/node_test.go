@@ -1,0 +1,84 @@
+package nodemanager
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"fairway/adapters/yarn/tfile"
+	v1 "fairway/broker/api/fairwayv1"
+)
+
+// Logs are shown while the container runs, and written away when the application has ended.
+func TestLogs(t *testing.T) {
+	var remote string
+	r := newRig(t, func(o *Options) { o.Logs = Logs{Aggregate: true} })
+	r.finish()
+	remote = filepath.Join(r.dir, "remote")
+	if err := os.Mkdir(remote, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	r.start(func(o *Options) { o.Logs = Logs{Aggregate: true, Dir: "file://" + remote} })
+	r.launch(1, "nobody", said("echo hello; exec sleep 1000"))
+	r.running(1)
+	for r.log(1, "stdout") != "hello" {
+		<-time.After(5 * time.Millisecond)
+	}
+	base := fmt.Sprintf("http://127.0.0.1:%d", r.manager.httpPort)
+	for path, want := range map[string]string{
+		"/ws/v1/node/containers/" + cid(1).String() + "/logs/stdout?size=-4": "llo\n",
+		"/ws/v1/node/containers/" + cid(1).String() + "/logs":                `"fileName":"stdout"`,
+		"/ws/v1/node/containers":                                    cid(1).String(),
+		"/ws/v1/node/info":                                          r.manager.node.String(),
+		"/ws/v1/node/apps/" + testApp.String():                      `"RUNNING"`,
+		"/node/containerlogs/" + cid(1).String() + "/nobody/stdout": "hello",
+	} {
+		a, err := http.Get(base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(a.Body)
+		a.Body.Close()
+		if a.StatusCode != 200 || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %d %s", path, a.StatusCode, b)
+		}
+	}
+	r.say(&v1.AgentCommand{Command: &v1.AgentCommand_JobEnded{JobEnded: &v1.JobEnded{JobId: "job-7"}}})
+	if _, o := r.outcome(1); o.ExitStatus != -107 {
+		t.Errorf("%v", o)
+	}
+	written := tfile.Folders{Root: remote, Suffix: "logs"}.File("nobody", testApp, r.manager.node)
+	gone(t, r.manager.logs+"/"+testApp.String())
+	b, err := os.ReadFile(written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tfile.ReadLogs(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, err := l.Next(); err != nil || name != cid(1).String() {
+		t.Fatalf("%s, %v", name, err)
+	}
+	found := map[string]string{}
+	for {
+		name, _, content, err := l.NextFile()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(content)
+		found[name] = string(text)
+	}
+	if found["stdout"] != "hello\n" || found["prelaunch.out"] == "" {
+		t.Errorf("%v", found)
+	}
+}
