@@ -17,7 +17,7 @@ import (
 
 // Errors of looking for a log.
 var (
-	errNoLog = errors.New("Cannot find this log on the local disk.") //nolint:staticcheck // YARN's words
+	errNoLog = errors.New("no such log")
 	errOwner = errors.New("not a file of the application's user")
 )
 

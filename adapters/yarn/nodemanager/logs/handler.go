@@ -137,7 +137,7 @@ func asProblem(err error) *problem {
 	case errors.Is(err, errOwner):
 		return &problem{http.StatusForbidden, "org.apache.hadoop.yarn.webapp.ForbiddenException", "Exception reading log file: it does not belong to the application's user."}
 	default:
-		return notFound("%v", errNoLog).(*problem)
+		return &problem{http.StatusNotFound, "org.apache.hadoop.yarn.webapp.NotFoundException", "Cannot find this log on the local disk."}
 	}
 }
 

@@ -91,7 +91,7 @@ func (p procfs) describe(pid int) (d process, ok bool) {
 	if open < 0 || end < open {
 		return d, false
 	}
-	f := strings.Fields(string(stat[end+1:]))
+	f := strings.Fields(clean(stat[end+1:]))
 	if len(f) < 22 {
 		return d, false
 	}
