@@ -127,7 +127,7 @@ func newRig(t testing.TB, ln net.Listener, change func(*Options)) *rig {
 				}
 			}),
 			"big": Handle(func(context.Context, *Caller, *question) (proto.Message, error) {
-				return say(strings.Repeat("x", 1<<20)), nil
+				return bigAnswer, nil
 			}),
 			"nothing": func(context.Context, *Caller, []byte) (proto.Message, error) { return nil, nil },
 			"size": func(_ context.Context, _ *Caller, q []byte) (proto.Message, error) {
