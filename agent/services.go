@@ -130,10 +130,8 @@ func (o *owner) tellJobs(live map[string]bool) {
 			live[t.record.Spec.GetJobId()] = true
 		}
 	}
-	o.group.Go(func() error {
-		for _, s := range o.a.services {
-			s.JobsLive(live)
-		}
-		return nil
-	})
+	// Here and not beside the owner: a task that it launches next may be of a job that live does not name.
+	for _, s := range o.a.services {
+		s.JobsLive(live)
+	}
 }

@@ -94,7 +94,7 @@ type Service interface {
 	// JobEnded tells that what is kept for a job may go. It may be called more than once for a job, or for an unknown one.
 	JobEnded(job string)
 	// JobsLive tells, after a registration, which jobs live; those that the service knows and that are not among them and
-	// have no task here have ended.
+	// have no task here have ended. It comes before any task that is launched later, and must be quick.
 	JobsLive(live map[string]bool)
 	// Handler serves requests below /v1/services/NAME/ (the prefix is stripped); nil: none. It checks its callers itself.
 	Handler() http.Handler

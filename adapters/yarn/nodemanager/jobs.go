@@ -58,7 +58,7 @@ func (m *Manager) stale(before time.Time) []id.ContainerID {
 	return gone
 }
 
-// JobsLive implements service.Service.
+// JobsLive implements service.Service. Which jobs have ended is decided at once, before other tasks come.
 func (m *Manager) JobsLive(live map[string]bool) {
 	m.mu.Lock()
 	var gone []string
@@ -68,8 +68,12 @@ func (m *Manager) JobsLive(live map[string]bool) {
 		}
 	}
 	m.mu.Unlock()
-	for _, job := range gone {
-		m.JobEnded(job)
+	if len(gone) > 0 {
+		m.later(0, func() {
+			for _, job := range gone {
+				m.JobEnded(job)
+			}
+		})
 	}
 }
 

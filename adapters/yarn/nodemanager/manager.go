@@ -42,6 +42,7 @@ type Manager struct {
 	begun                time.Time
 	cache                *localize.Cache
 	monitor              *memory.Monitor
+	metrics              *metrics
 	aggregator           *logs.Aggregator
 	auxiliary            []Auxiliary // that have started
 
@@ -117,6 +118,9 @@ func (m *Manager) Start(ctx context.Context, host service.Host) (err error) {
 		return err
 	}
 	m.monitor = memory.New(memory.Options{Over: m.overLimit, Interval: m.o.Round, Log: m.log, Registerer: m.o.Registerer})
+	if m.metrics, err = newMetrics(m); err != nil {
+		return err
+	}
 	m.found = find(m.o.Env, os.Getenv, onPath, matches)
 	m.tell()
 	for _, aux := range m.o.Auxiliary {
@@ -194,6 +198,7 @@ func (m *Manager) Stop() error {
 	for _, aux := range slices.Backward(m.auxiliary) {
 		err = errors.Join(err, aux.Stop())
 	}
+	m.metrics.unregister()
 	return errors.Join(err, m.cache.Close())
 }
 

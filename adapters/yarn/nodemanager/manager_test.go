@@ -111,7 +111,15 @@ func TestMasterStartsContainers(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	_ = foreign
+	// The application of the token is known here, and is not the caller's.
+	other8 := testApp
+	other8.Number = 8
+	r.manager.mu.Lock()
+	r.manager.apps[other8] = newApplication(other8, keptApplication{Application: other8.String(), Job: "job-8", Secret: testSecret, User: "nobody"})
+	r.manager.mu.Unlock()
+	if a, err = start(foreign, lc); err != nil || len(a.FailedRequests) != 1 || !strings.Contains(a.FailedRequests[0].Exception.GetMessage(), "was used for starting container with container token issued for") {
+		t.Errorf("of another application: %v, %v", a, err)
+	}
 	statuses := &wire.GetContainerStatusesResponseProto{}
 	ids := &wire.GetContainerStatusesRequestProto{ContainerId: []*wire.ContainerIdProto{cid(1).Proto(), cid(2).Proto(), cid(3).Proto(), cid(9).Proto()}}
 	if err := c.Call(t.Context(), "getContainerStatuses", ids, statuses); err != nil || len(statuses.Status) != 3 || len(statuses.FailedRequests) != 1 {

@@ -126,6 +126,7 @@ func (m *Manager) Ended(spec *v1.TaskSpec, s *v1.TaskStatus, started bool) {
 		return
 	}
 	m.record(c, o)
+	m.metrics.ended.WithLabelValues(how(o.ExitStatus)).Inc()
 	m.cache.Release(held)
 	// Folders may be large: the end is not to wait for them.
 	m.later(m.o.DeleteDelay, func() { m.removeWork(c) })

@@ -46,6 +46,7 @@ func (m *Manager) Prepare(ctx context.Context, t service.Task) (*service.Launch,
 		return nil, err
 	}
 	l, err := m.prepare(ctx, c, t)
+	m.metrics.prepared(err)
 	if err != nil && ctx.Err() == nil {
 		var f *failure
 		if !errors.As(err, &f) {
@@ -85,6 +86,7 @@ func (m *Manager) prepare(ctx context.Context, c *container, t service.Task) (*s
 	if err != nil {
 		return nil, err
 	}
+	m.metrics.localise.Observe(time.Since(begun).Seconds())
 	ids := make([]int64, len(files))
 	var counts [4]int64 // bytes fetched and found, files fetched and found
 	for i, f := range files {
@@ -108,6 +110,8 @@ func (m *Manager) prepare(ctx context.Context, c *container, t service.Task) (*s
 	if err := ownFolder(logs, 0o710, t.Account); err != nil {
 		return nil, err
 	}
+	m.metrics.bytes.WithLabelValues("fetched").Add(float64(counts[0]))
+	m.metrics.bytes.WithLabelValues("cached").Add(float64(counts[1]))
 	counters := fmt.Sprintf("%d,%d,%d,%d,%d", counts[0], counts[1], counts[2], counts[3], time.Since(begun).Milliseconds())
 	body, err := m.script(c, lc, work, logs, counters)
 	if err != nil {
