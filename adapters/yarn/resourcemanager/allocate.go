@@ -255,7 +255,10 @@ func (m *Manager) allocate(ctx context.Context, c *hadooprpc.Caller, q *wire.All
 
 // apply does what a checked request says; it tells whether more is wanted than before.
 func (a *application) apply(t *attempt, q *wire.AllocateRequestProto, x *checked, now time.Time) (more bool) {
-	t.progress = min(max(q.GetProgress(), 0), 1)
+	if t.progress = min(max(q.GetProgress(), 0), 1); math.Abs(float64(t.progress-t.shown)) >= 0.01 && now.Sub(t.shownAt) >= time.Second {
+		t.shown, t.shownAt = t.progress, now
+		a.progress()
+	}
 	if u := q.GetTrackingUrl(); u != "" && len(u) <= maxAddress && utf8Clean(u) {
 		t.tracking = u
 	}
@@ -320,6 +323,7 @@ func (a *application) releaseContainer(t *attempt, i id.ContainerID) {
 func (a *application) hold(ctx context.Context, t *attempt) {
 	timer := time.NewTimer(a.m.o.Hold)
 	defer timer.Stop()
+	patient := false
 	for {
 		if len(t.ready) > 0 && len(a.accepted) == 0 || a.closing || isOver(t.state) {
 			return
@@ -335,8 +339,14 @@ func (a *application) hold(ctx context.Context, t *attempt) {
 			over = true
 		}
 		a.mu.Lock()
-		if over {
+		switch {
+		case !over:
+		case patient || len(a.accepted) == 0 || ctx.Err() != nil:
 			return
+		default:
+			// The allocator has answered and the launch is on its way to the disk: it is worth more than a heartbeat's wait.
+			patient = true
+			timer.Reset(4 * a.m.o.Hold)
 		}
 	}
 }

@@ -103,6 +103,8 @@ type attempt struct {
 	port     int32
 	tracking string
 	progress float32
+	shown    float32 // in the broker's jobs ...
+	shownAt  time.Time
 	contact  time.Time // when it was last heard; zero: it does not run
 
 	// calls is held through a whole call of the master, replies that are held back included. It is taken before the
@@ -207,6 +209,12 @@ func (a *application) describe() Application {
 	}
 	if a.tracking != "" {
 		x.OriginalURL = a.tracking
+	}
+	if t := a.current(); x.Diagnostics == "" && a.state == wire.YarnApplicationStateProto_ACCEPTED && t != nil && t.master == nil {
+		x.Diagnostics = "Application is added to the scheduler and is not yet activated. Skipping AM assignment as cluster resource is empty or has no room."
+		if !a.admitted {
+			x.Diagnostics = "Application is added to the scheduler and is not yet activated. Queue's AM resource limit exceeded."
+		}
 	}
 	if a.state == wire.YarnApplicationStateProto_FINISHED {
 		x.Progress = 1

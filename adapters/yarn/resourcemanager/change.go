@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hadooprpc"
+	"fairway/adapters/hadooprpc/writable"
 	"fairway/adapters/yarn/id"
-	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
 	v1 "fairway/broker/api/fairwayv1"
 )
@@ -136,20 +136,50 @@ func (m *Manager) signalContainer(ctx context.Context, c *hadooprpc.Caller, q *w
 		return nil, hadooprpc.Errorf(hadooprpc.ContainerNotFound, "Container with id '%s' doesn't exist in RM.", i)
 	}
 	node := found.node
-	b := token.NM{Attempt: t.id, Node: node, User: a.user, KeyID: token.KeyID}.Marshal()
-	proof := token.Issue(token.KindNM, node.String(), a.keys.NM, b)
+	proof := a.nodeProof(t, node)
 	a.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	client, err := hadooprpc.Dial(ctx, node.String(), hadooprpc.ClientOptions{Protocol: "org.apache.hadoop.yarn.api.ContainerManagementProtocolPB", Token: &proof})
+	err = m.callNode(ctx, node, proof, "signalToContainer", q, &wire.SignalContainerResponseProto{})
 	if err != nil {
-		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "the node %s of %s does not answer: %v", node, i, err)
-	}
-	defer client.Close()
-	if err := client.Call(ctx, "signalToContainer", q, &wire.SignalContainerResponseProto{}); err != nil {
-		return nil, fmt.Errorf("signal %s on %s: %w", i, node, err)
+		return nil, fmt.Errorf("signal %s: %w", i, err)
 	}
 	return &wire.SignalContainerResponseProto{}, nil
+}
+
+// callNode calls an agent's ContainerManagement server as the attempt that proof is of.
+func (m *Manager) callNode(ctx context.Context, where id.NodeID, proof writable.Token, method string, q, r proto.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := hadooprpc.Dial(ctx, where.String(), hadooprpc.ClientOptions{Protocol: "org.apache.hadoop.yarn.api.ContainerManagementProtocolPB", Token: &proof})
+	if err != nil {
+		return hadooprpc.Errorf(hadooprpc.YarnException, "the node %s does not answer: %v", where, err)
+	}
+	defer c.Close()
+	if err := c.Call(ctx, method, q, r); err != nil {
+		return fmt.Errorf("%s on %s: %w", method, where, err)
+	}
+	return nil
+}
+
+// askNode says which containers of an agent were begun, by asking it.
+func (m *Manager) askNode(ctx context.Context, a *application, t *attempt, where id.NodeID, all []*container) (map[id.ContainerID]bool, error) {
+	q := &wire.GetContainerStatusesRequestProto{}
+	for _, c := range all {
+		q.ContainerId = append(q.ContainerId, c.id.Proto())
+	}
+	a.mu.Lock()
+	proof := a.nodeProof(t, where)
+	a.mu.Unlock()
+	var r wire.GetContainerStatusesResponseProto
+	if err := m.callNode(ctx, where, proof, "getContainerStatuses", q, &r); err != nil {
+		return nil, err
+	}
+	out := map[id.ContainerID]bool{}
+	for _, s := range r.Status {
+		if i, err := id.ContainerFrom(s.GetContainerId()); err == nil {
+			out[i] = s.GetState() != wire.ContainerStateProto_C_NEW
+		}
+	}
+	return out, nil
 }
 
 func (m *Manager) moveApplication(ctx context.Context, c *hadooprpc.Caller, q *wire.MoveApplicationAcrossQueuesRequestProto) (proto.Message, error) {

@@ -112,6 +112,7 @@ func (m *Manager) survey(ctx context.Context) (*snapshot, error) {
 	slices.SortFunc(s.nodes, func(a, b *node) int {
 		return cmp.Or(cmp.Compare(a.ID.Host, b.ID.Host), cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.agent, b.agent))
 	})
+	s.dedupe()
 	roles, err := m.o.Broker.ListRoles(ctx, operator)
 	if err != nil {
 		return nil, fmt.Errorf("list roles: %w", err)
@@ -123,6 +124,21 @@ func (m *Manager) survey(ctx context.Context) (*snapshot, error) {
 		s.largest = amount{memory: 8192, vcores: 4} // YARN's own default, until an agent comes
 	}
 	return s, nil
+}
+
+// dedupe drops agents that are gone where another one has their address now.
+func (s *snapshot) dedupe() {
+	live := map[id.NodeID]bool{}
+	for _, n := range s.nodes {
+		live[n.ID] = live[n.ID] || n.State != wire.NodeStateProto_NS_LOST
+	}
+	s.nodes = slices.DeleteFunc(s.nodes, func(n *node) bool {
+		drop := n.State == wire.NodeStateProto_NS_LOST && live[n.ID]
+		if drop {
+			s.lost--
+		}
+		return drop
+	})
 }
 
 func (s *snapshot) add(m *Manager, a *v1.Agent) {
@@ -283,7 +299,6 @@ func parentOf(path string) string {
 
 // judgeNodes tells applications once of each node that was lost, and of those again that are back.
 func (m *Manager) judgeNodes(s *snapshot) {
-	var next time.Time
 	for _, n := range s.nodes {
 		was := m.gone[n.agent]
 		switch is := n.State == wire.NodeStateProto_NS_LOST; {
@@ -295,11 +310,6 @@ func (m *Manager) judgeNodes(s *snapshot) {
 			delete(m.gone, n.agent)
 			m.o.Log.Info("node is back", zap.Stringer("node", n.ID))
 			m.tellNode(n)
-		}
-		if n.State != wire.NodeStateProto_NS_LOST && n.Health != "" {
-			if at := n.Heard.Add(m.o.NodeExpiry); next.IsZero() || at.Before(next) {
-				next = at
-			}
 		}
 	}
 	for agent := range m.gone {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/hadooprpc/writable"
 	"fairway/adapters/yarn/grant"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/token"
@@ -132,10 +133,14 @@ func (c *container) proto(a *application, now time.Time) *wire.ContainerProto {
 	}
 }
 
-// nodeToken lets an attempt speak to an agent.
-func (a *application) nodeToken(t *attempt, n id.NodeID) *wire.NMTokenProto {
+// nodeProof lets an attempt speak to an agent. With mu held.
+func (a *application) nodeProof(t *attempt, n id.NodeID) writable.Token {
 	b := token.NM{Attempt: t.id, Node: n, User: a.user, KeyID: token.KeyID}.Marshal()
-	return &wire.NMTokenProto{NodeId: n.Proto(), Token: token.Issue(token.KindNM, n.String(), a.keys.NM, b).Proto()}
+	return token.Issue(token.KindNM, n.String(), a.keys.NM, b)
+}
+
+func (a *application) nodeToken(t *attempt, n id.NodeID) *wire.NMTokenProto {
+	return &wire.NMTokenProto{NodeId: n.Proto(), Token: a.nodeProof(t, n).Proto()}
 }
 
 const maxText = 32 << 10 // bytes of one diagnostic text that are kept

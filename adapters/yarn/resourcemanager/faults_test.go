@@ -32,14 +32,16 @@ func TestRestart(t *testing.T) {
 		}
 		keeps, ends := containerName(a.AllocatedContainers[0]), containerName(a.AllocatedContainers[1])
 		h1.lazy = true // the next one is granted and waits for its master, which never hears of it
-		if _, err := am.call(asking(want(20, "*", 1, 2048))); err != nil {
+		if _, err := am.call(asking(want(20, "*", 2, 2048))); err != nil {
 			t.Fatal(err)
 		}
 		before := len(r.grants(i))
-		if before != 4 {
+		if before != 5 {
 			t.Fatalf("%d containers", before)
 		}
 		h1.lazy = false
+		slow := id.NewContainer(keepsID(t, keeps).Attempt, 0, 5) // its master was told, and it is still being localised
+		r.begun = map[id.ContainerID]bool{slow: true}
 		h1.disconnect()
 		h1.mu.Lock()
 		h1.say(nil, h1.byName[ends], v1.TaskState_TASK_STATE_FAILED, nil) // while nobody listens
@@ -61,7 +63,7 @@ func TestRestart(t *testing.T) {
 		if len(b.CompletedContainerStatuses) != 1 || len(b.AllocatedContainers) != 1 || len(b.NmTokens) != 1 {
 			t.Fatalf("after registration: %v", b)
 		}
-		if n := containerName(b.AllocatedContainers[0]); !strings.HasSuffix(n, "_01_000005") {
+		if n := containerName(b.AllocatedContainers[0]); !strings.HasSuffix(n, "_01_000006") {
 			t.Errorf("the next container is %s", n)
 		}
 		r.sleep(59 * time.Second)
@@ -69,8 +71,8 @@ func TestRestart(t *testing.T) {
 			t.Error("containers that run were killed")
 		}
 		r.sleep(2 * time.Second)
-		if n := len(r.grants(i)); n != 3 {
-			t.Errorf("%d containers are left: %v", n, r.grants(i))
+		if left := r.grants(i); len(left) != 4 || left[slow.String()] == nil {
+			t.Errorf("%d containers are left: %v", len(left), left)
 		}
 		// A submission that comes again is the same application.
 		x := r.submission()
@@ -81,6 +83,100 @@ func TestRestart(t *testing.T) {
 		if _, err := r.m.submitApplication(context.Background(), as("bob"), &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: x}); class(err) != hadooprpc.YarnException {
 			t.Errorf("somebody else submits under its id: %v", err)
 		}
+	})
+}
+
+func keepsID(t *testing.T, name string) id.ContainerID {
+	t.Helper()
+	i, err := id.ParseContainer(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// The broker is killed before a submission is written, and after it: the client that asks again finds one application, which
+// then runs once.
+func TestCrashAtSubmission(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		t.Run(fmt.Sprint("written ", written), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.agent("h1", "/r1", 8, 16384)
+				x := r.submission()
+				i, _ := id.ApplicationFrom(x.ApplicationId)
+				r.journal.hold()
+				answered := make(chan error, 1)
+				go func() {
+					_, err := r.m.submitApplication(context.Background(), as("ann"), &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: x})
+					answered <- err
+				}()
+				synctest.Wait()
+				select {
+				case err := <-answered:
+					t.Fatalf("answered before it is durable: %v", err)
+				default:
+				}
+				if written {
+					r.journal.release()
+					synctest.Wait()
+				}
+				r.restart()
+				if err := <-answered; (err == nil) != written {
+					t.Fatalf("the answer: %v", err)
+				}
+				_, err := r.m.getApplicationReport(context.Background(), as("ann"), &wire.GetApplicationReportRequestProto{ApplicationId: i.Proto()})
+				if (err == nil) != written || err != nil && class(err) != hadooprpc.ApplicationNotFound {
+					t.Errorf("the report: %v", err)
+				}
+				if _, err := r.m.submitApplication(context.Background(), as("ann"), &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: x}); err != nil {
+					t.Fatal(err)
+				}
+				r.sleep(2 * time.Second)
+				if n := len(r.grants(i)); n != 1 {
+					t.Errorf("%d masters run", n)
+				}
+				r.master(i).register()
+				if jobs, _ := r.broker.ListJobs(context.Background(), operator, &v1.ListJobsRequest{}); len(jobs.Jobs) != 1 {
+					t.Errorf("%d jobs", len(jobs.Jobs))
+				}
+			})
+		})
+	}
+}
+
+// The journal is lost and the broker begins again in the same process: masters do not notice, what was not durable comes
+// again, what was durable is there once.
+func TestJournalIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		h1 := r.agent("h1", "/r1", 8, 32768)
+		i := r.submit(nil)
+		am := r.master(i)
+		am.register()
+		a := am.allocate(asking(want(20, "*", 2, 1024)))
+		r.journal.hold()
+		if b := am.allocate(asking(want(20, "*", 3, 1024))); len(a.AllocatedContainers) != 2 || len(b.AllocatedContainers) != 0 {
+			t.Fatalf("%v, %v", a, b)
+		}
+		release, _ := id.ParseContainer(containerName(a.AllocatedContainers[0]))
+		am.allocate(&wire.AllocateRequestProto{Release: []*wire.ContainerIdProto{release.Proto()}})
+		r.journal.fail()
+		r.sleep(time.Second)
+		h1.disconnect()
+		h1.connect()
+		r.sleep(5 * time.Second)
+		got, ended := 0, 0
+		for range 3 {
+			c := am.allocate(&wire.AllocateRequestProto{})
+			got += len(c.AllocatedContainers)
+			ended += len(c.CompletedContainerStatuses)
+			r.sleep(time.Second)
+		}
+		if got != 3 || ended != 1 || len(r.grants(i)) != 1+1+3 {
+			t.Errorf("%d containers came, %d ended, %d run", got, ended, len(r.grants(i)))
+		}
+		am.finish(wire.FinalApplicationStatusProto_APP_SUCCEEDED)
 	})
 }
 

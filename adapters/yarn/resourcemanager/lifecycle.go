@@ -1,6 +1,7 @@
 package resourcemanager
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/wire"
 	v1 "fairway/broker/api/fairwayv1"
 )
@@ -326,12 +328,42 @@ func (a *application) expire(now time.Time) {
 	}
 	if !a.resync.IsZero() && !now.Before(a.resync) {
 		a.resync = time.Time{}
-		for _, c := range a.live() {
-			if c.wasWaiting && !c.running && !c.isMaster {
+		a.later = a.endUnused
+	}
+}
+
+// endUnused ends containers of before a restart that nobody has begun: the broker keeps that they were launched, but not
+// whether a master was told. Their agents know whether one has come.
+func (a *application) endUnused(ctx context.Context) {
+	byNode := map[id.NodeID][]*container{}
+	a.mu.Lock()
+	t := a.current()
+	if t == nil || a.closing {
+		a.mu.Unlock()
+		return
+	}
+	for _, c := range a.live() {
+		if c.wasWaiting && !c.running && !c.isMaster {
+			byNode[c.node] = append(byNode[c.node], c)
+		}
+	}
+	a.mu.Unlock()
+	for where, all := range byNode {
+		begun, err := a.m.begun(ctx, a, t, where, all)
+		a.mu.Lock()
+		for _, c := range all {
+			switch {
+			case a.containers[c.task] != c || c.running:
+			case err != nil:
+				a.resync = time.Now().Add(a.m.o.ResyncGrace) // the agent is asked again
+			case begun[c.id]:
+				c.wasWaiting = false
+			default:
 				c.killing = true
 				a.killTask(c.task, saidExpired)
 			}
 		}
+		a.mu.Unlock()
 	}
 }
 

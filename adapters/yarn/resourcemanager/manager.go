@@ -38,6 +38,8 @@ type Manager struct {
 	look    chan struct{} // of capacity one: a snapshot is wanted
 	rights  atomic.Pointer[map[string]Queue]
 	masters masters
+	// begun says which containers of an agent were begun.
+	begun func(ctx context.Context, a *application, t *attempt, where id.NodeID, all []*container) (map[id.ContainerID]bool, error)
 
 	refreshing sync.Mutex      // held while a snapshot is made
 	gone       map[string]bool // agents that were told as lost; guarded by refreshing
@@ -64,6 +66,7 @@ func New(o Options) (*Manager, error) {
 	}
 	m.snap.Store(&snapshot{at: m.started, byAgent: map[string]*node{}, racks: map[string]bool{}, roles: map[string]*roleState{}, largest: amount{memory: 8192, vcores: 4}})
 	m.masters.queues = map[string]*masterQueue{}
+	m.begun = m.askNode
 	if m.met, err = newMetrics(m, o.Registerer); err != nil {
 		return nil, fmt.Errorf("resourcemanager: %w", err)
 	}

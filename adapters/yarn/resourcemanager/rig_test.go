@@ -2,6 +2,7 @@ package resourcemanager
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -27,6 +28,7 @@ type memJournal struct {
 	mu      sync.Mutex
 	durable [][]byte
 	waiting []func()
+	dones   []func(error)
 	held    bool // entries wait for release
 }
 
@@ -62,7 +64,7 @@ func (j *memJournal) Append(facts []state.Fact, done func(error)) {
 	}
 	held := j.held
 	if held {
-		j.waiting = append(j.waiting, keep)
+		j.waiting, j.dones = append(j.waiting, keep), append(j.dones, done)
 	}
 	j.mu.Unlock()
 	if !held {
@@ -79,10 +81,21 @@ func (j *memJournal) hold() {
 func (j *memJournal) release() {
 	j.mu.Lock()
 	all := j.waiting
-	j.waiting, j.held = nil, false
+	j.waiting, j.dones, j.held = nil, nil, false
 	j.mu.Unlock()
 	for _, f := range all {
 		f()
+	}
+}
+
+// fail loses what is not durable and says so, as a journal that is not the leader any more.
+func (j *memJournal) fail() {
+	j.mu.Lock()
+	all := j.dones
+	j.waiting, j.dones, j.held = nil, nil, false
+	j.mu.Unlock()
+	for _, f := range all {
+		f(errors.New("lost"))
 	}
 }
 
@@ -90,7 +103,7 @@ func (j *memJournal) release() {
 func (j *memJournal) drop() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.waiting, j.held = nil, false
+	j.waiting, j.dones, j.held = nil, nil, false
 }
 
 // rig is a broker with agents that the test plays, and a manager on it, in virtual time.
@@ -104,6 +117,7 @@ type rig struct {
 	stop    context.CancelFunc
 	ended   chan error
 	agents  []*fakeAgent
+	begun   map[id.ContainerID]bool // what agents say when they are asked
 }
 
 func newRig(t *testing.T, change func(*core.Config, *Options)) *rig {
@@ -129,6 +143,9 @@ func (r *rig) start() {
 	r.options.Broker = r.broker
 	if r.m, err = New(r.options); err != nil {
 		r.t.Fatal(err)
+	}
+	r.m.begun = func(context.Context, *application, *attempt, id.NodeID, []*container) (map[id.ContainerID]bool, error) {
+		return r.begun, nil
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop, r.ended = cancel, make(chan error, 2)

@@ -88,14 +88,15 @@ func (a *application) converse(ctx context.Context) error {
 			a.mu.Unlock()
 			return nil
 		}
+		now := time.Now()
+		a.expire(now)
 		if f := a.later; f != nil {
 			a.later = nil
 			a.mu.Unlock()
 			f(ctx)
 			a.mu.Lock()
+			now = time.Now()
 		}
-		now := time.Now()
-		a.expire(now)
 		if t := a.current(); a.framework != "" && t != nil && t.notBefore.IsZero() && !a.restoring {
 			a.askMaster() // it may have been admitted
 		}
@@ -250,6 +251,14 @@ func (a *application) resume(r *v1.FrameworkRegistered) {
 		if !live[c.task] {
 			a.reconcile(c.task) // its end may be on the way
 		}
+	}
+	for _, c := range a.live() {
+		if c.released || c.killing {
+			a.killTask(c.task, "it is not wanted any more")
+		}
+	}
+	if a.former != nil {
+		a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_ChangeRole{ChangeRole: &v1.ChangeRole{Role: a.queue.role}}})
 	}
 	if t := a.current(); t != nil {
 		if t.masterAsk != 0 {

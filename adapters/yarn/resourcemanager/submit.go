@@ -104,6 +104,9 @@ func (m *Manager) submit(ctx context.Context, who Caller, x *wire.ApplicationSub
 }
 
 func (m *Manager) drop(a *application) {
+	a.mu.Lock()
+	m.masters.release(m, a)
+	a.mu.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.apps[a.id] == a {
