@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,8 +25,17 @@ type tier struct {
 	argv  []string
 }
 
-// integrationPackages are tested in a tier of their own, against real engines.
-const integrationPackages = "./integration/..."
+// What is tested against real engines: all that needs an HDFS, and in a tier of its own what runs Hadoop's own jobs.
+const hadoopPackage = "fairway/integration/yarnjobs"
+
+// integrationPackages are all packages of integration but that one.
+func integrationPackages() []string {
+	out, err := exec.Command("go", "list", "./integration/...").Output()
+	if err != nil {
+		return []string{"./integration/..."} // go test will say what is wrong
+	}
+	return slices.DeleteFunc(strings.Fields(string(out)), func(p string) bool { return p == hadoopPackage })
+}
 
 func gotest(args ...string) []string {
 	return append([]string{"go", "tool", "gotestsum", "--format", "pkgname-and-test-fails", "--", "-count=1"}, args...)
@@ -34,11 +45,13 @@ var tiers = map[string][]tier{
 	"test": {
 		{"lint", 10 * time.Minute, nil, []string{"make", "lint"}},
 		{"unit", 15 * time.Minute, nil, gotest("-race", "-timeout=12m", "./agent/...", "./broker/...", "./adapters/...", "./frameworks/...", "./conf/...", "./cmd/...")},
-		{"integration", 12 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=11m", "-p=1", integrationPackages, "./adapters/...")},
+		{"integration", 12 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest(append([]string{"-timeout=11m", "-p=1", "./adapters/..."}, integrationPackages()...)...)},
+		{"hadoop", 20 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=19m", hadoopPackage)},
 	},
 	"long": {
 		{"long-unit", 30 * time.Minute, []string{"FAIRWAY_LONG=1"}, gotest("-timeout=28m", "./broker/...", "./agent/...", "./frameworks/...")},
-		{"long-integration", 30 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=28m", "-p=1", integrationPackages)},
+		{"long-integration", 30 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest(append([]string{"-timeout=28m", "-p=1"}, integrationPackages()...)...)},
+		{"long-hadoop", 40 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=38m", hadoopPackage)},
 	},
 }
 

@@ -64,7 +64,7 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal("no application is listed")
 	}
 	job := strings.Replace(app, "application", "job", 1)
-	r.cli(t, withAccount, []string{"State : RUNNING", "Queue : analytics"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+	r.cli(t, withAccount, []string{"State : RUNNING", "Queue : root.analytics"}, cliPackage+"ApplicationCLI", "application", "-status", app)
 	attempts := r.cli(t, withAccount, []string{"RUNNING"}, cliPackage+"ApplicationCLI", "applicationattempt", "-list", app)
 	attempt := regexp.MustCompile(`appattempt_\d+_\d+_\d+`).FindString(attempts)
 	containers := r.cli(t, withAccount, []string{"_01_000001", "RUNNING"}, cliPackage+"ApplicationCLI", "container", "-list", attempt)
@@ -80,7 +80,7 @@ func TestCommandLine(t *testing.T) {
 	r.cli(t, withAccount, []string{"Job state: RUNNING", "Number of maps: 2"}, "org.apache.hadoop.mapred.JobClient", "-status", job)
 	r.cli(t, withAccount, []string{"LogType:syslog", "may not be complete"}, cliPackage+"LogsCLI", "-applicationId", app)
 	r.cli(t, "root", nil, cliPackage+"RMAdminCLI", "-refreshQueues")
-	r.cli(t, withAccount, []string{"Completed successfully"}, cliPackage+"ApplicationCLI", "application", "-movetoqueue", app, "-queue", "batch")
+	r.cli(t, withAccount, []string{"Successfully completed move"}, cliPackage+"ApplicationCLI", "application", "-movetoqueue", app, "-queue", "batch")
 	var info struct {
 		ClusterInfo struct{ State, HaState string }
 	}
@@ -128,7 +128,7 @@ func TestKill(t *testing.T) {
 	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
 	list := r.cli(t, withAccount, nil, cliPackage+"ApplicationCLI", "application", "-list")
 	app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
-	r.cli(t, withAccount, []string{"Killed application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
+	r.cli(t, withAccount, []string{"Killing application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
 	select {
 	case <-j.done:
 		if j.err == nil {

@@ -205,6 +205,7 @@ import os, sys
 sys.stdin.read()
 for p in ("side.txt", "bundle/inner/deep.txt", "extra.jar"):
     print(p + "\t" + str(os.path.exists(p)))
+print("ls\t" + ",".join(sorted(os.listdir("."))))
 print("text\t" + open("side.txt").read().strip() + "," + open("bundle/inner/deep.txt").read().strip())
 print("cwd\t" + str(os.access(".", os.W_OK)))
 `)

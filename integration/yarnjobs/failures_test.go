@@ -167,14 +167,14 @@ func TestContainersOverTheirMemory(t *testing.T) {
 	m, _, _ := gate(t)
 	eater := script(t, "eater.py", "#!/usr/bin/env python3\nimport sys, time\nb = bytearray(3 << 30)\nfor i in range(0, len(b), 4096):\n    b[i] = 1\ntime.sleep(60)\n")
 	for name, args := range map[string][]string{
-		"python": {"-Dmapreduce.map.maxattempts=1", "-files", eater, "-mapper", "eater.py"},
+		"python": {"-files", eater, "-mapper", "eater.py"},
 		// The JVM's own buffer for sorting is larger than its container.
-		"java": {"-Dmapreduce.map.maxattempts=1", "-Dmapreduce.map.memory.mb=1024", "-Dmapreduce.task.io.sort.mb=1300", "-Dmapreduce.map.java.opts=-Xmx1800m",
+		"java": {"-Dmapreduce.map.memory.mb=1024", "-Dmapreduce.task.io.sort.mb=1300", "-Dmapreduce.map.java.opts=-Xmx1800m",
 			"-files", m, "-mapper", filepath.Base(m)},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
-		res, err := world.rig.client(withAccount).RunJob(ctx, world.in.StreamingJar(), append(args, "-input", home(withAccount, "memory"),
+		res, err := world.rig.client(withAccount).RunJob(ctx, world.in.StreamingJar(), append(append([]string{"-Dmapreduce.job.maps=1", "-Dmapreduce.map.maxattempts=2"}, args...), "-input", home(withAccount, "memory"),
 			"-output", home(withAccount, "memory-"+name), "-reducer", "cat")...)
 		if err == nil || ctx.Err() != nil {
 			t.Fatalf("%s: %v\n%s", name, err, res.Output)
