@@ -190,7 +190,7 @@ func (m *Manager) folders(ctx context.Context, a *application) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
 		return err
 	}
-	if err := ownFolder(dir, 0o710, a.kept.Account); err != nil {
+	if err := ownFolder(dir, 0o700, a.kept.Account); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(m.logDir(a), 0o711); err != nil {

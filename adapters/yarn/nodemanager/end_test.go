@@ -180,6 +180,29 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// An application that ended while the agent was away goes once the broker says which jobs live.
+func TestEndedMeanwhile(t *testing.T) {
+	r := newRig(t, nil)
+	r.launch(1, "nobody", said("true"))
+	if _, o := r.outcome(1); o.ExitStatus != 0 || o.Diagnostics != "" {
+		t.Errorf("%v", o)
+	}
+	app := filepath.Join(r.manager.local, "usercache/nobody/appcache", testApp.String())
+	if info, err := os.Stat(app); err != nil || info.Mode().Perm() != 0o700 {
+		t.Fatal(info, err)
+	}
+	r.end()
+	r.live = nil
+	r.start(nil)
+	gone(t, app)
+	gone(t, filepath.Join(r.manager.private, "applications", testApp.String()))
+	r.aux.mu.Lock()
+	defer r.aux.mu.Unlock()
+	if len(r.aux.ended) != 1 {
+		t.Errorf("%v", r.aux.ended)
+	}
+}
+
 // What the master has said is kept: an agent that ends while it localises goes on after its restart.
 func TestRestartWhileLocalising(t *testing.T) {
 	hold := make(chan struct{})

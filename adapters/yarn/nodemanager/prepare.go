@@ -107,7 +107,7 @@ func (m *Manager) prepare(ctx context.Context, c *container, t service.Task) (*s
 	}
 	work := filepath.Join(m.appDir(a), c.id.String())
 	logs := filepath.Join(m.logDir(a), c.id.String())
-	if err := ownFolder(logs, 0o710, t.Account); err != nil {
+	if err := ownFolder(logs, 0o700, t.Account); err != nil {
 		return nil, err
 	}
 	m.metrics.bytes.WithLabelValues("fetched").Add(float64(counts[0]))

@@ -46,9 +46,6 @@ func caller(c *hadooprpc.Caller) (token.NM, error) {
 	return token.ParseNM(c.Token.Identifier)
 }
 
-// maxBatch bounds the containers of one call.
-const maxBatch = 100_000
-
 func (m *Manager) startContainers(ctx context.Context, c *hadooprpc.Caller, q *wire.StartContainersRequestProto) (proto.Message, error) {
 	who, err := caller(c)
 	if err != nil {

@@ -36,6 +36,7 @@ type rig struct {
 	manager  *Manager
 	aux      *fakeAux
 	launched []int64
+	live     []string // jobs, as the broker says
 	stop     context.CancelFunc
 	stopped  chan error
 
@@ -114,7 +115,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir, statuses: map[uint64][]*v1.TaskStatus{}, changed: make(chan struct{})}
+	r := &rig{t: t, dir: dir, live: []string{"job-7"}, statuses: map[uint64][]*v1.TaskStatus{}, changed: make(chan struct{})}
 	r.start(change)
 	t.Cleanup(r.finish)
 	return r
@@ -160,7 +161,7 @@ func (r *rig) start(change func(*Options)) {
 	if reg := (<-s.sent).GetRegister(); reg == nil || reg.Info.Attributes[AttributeAddress] != m.node.String() {
 		r.t.Fatalf("registration %v", reg)
 	}
-	r.say(&v1.AgentCommand{Command: &v1.AgentCommand_Registered{Registered: &v1.AgentRegistered{AgentId: "a-1", HeartbeatNanos: int64(time.Hour), LiveJobs: []string{"job-7"}}}})
+	r.say(&v1.AgentCommand{Command: &v1.AgentCommand_Registered{Registered: &v1.AgentRegistered{AgentId: "a-1", HeartbeatNanos: int64(time.Hour), LiveJobs: r.live}}})
 	go r.listen(s)
 }
 
