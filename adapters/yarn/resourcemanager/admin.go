@@ -38,8 +38,9 @@ func (m *Manager) adminProtocol() hadooprpc.Protocol {
 		methods[name] = no(federation)
 	}
 	for name, f := range methods {
-		methods[name] = m.whenReady(m.operatorsOnly(name, f))
+		methods[name] = m.operatorsOnly(name, f)
 	}
+	methods = m.guarded(methods)
 	return hadooprpc.Protocol{Name: "org.apache.hadoop.yarn.server.api.ResourceManagerAdministrationProtocolPB", Version: 1, Methods: methods}
 }
 
@@ -48,7 +49,6 @@ func (m *Manager) operatorsOnly(name string, f hadooprpc.Method) hadooprpc.Metho
 	return func(ctx context.Context, c *hadooprpc.Caller, request []byte) (proto.Message, error) {
 		who := shortName(c.User)
 		if name != "getGroupsForUser" && !m.isOperator(who) && !m.mayAdminister(who, "") {
-			m.o.Log.Warn("refused", zap.String("method", name), zap.String("user", who), zap.Stringer("peer", c.Remote))
 			return nil, hadooprpc.Errorf(hadooprpc.AccessControlException, "User %s doesn't have permission to call '%s'", who, name)
 		}
 		m.o.Log.Info("operator", zap.String("method", name), zap.String("user", who))

@@ -24,11 +24,11 @@ const (
 )
 
 func (m *Manager) masterProtocol() hadooprpc.Protocol {
-	return hadooprpc.Protocol{Name: "org.apache.hadoop.yarn.api.ApplicationMasterProtocolPB", Version: 1, Methods: map[string]hadooprpc.Method{
+	return hadooprpc.Protocol{Name: "org.apache.hadoop.yarn.api.ApplicationMasterProtocolPB", Version: 1, Methods: m.guarded(map[string]hadooprpc.Method{
 		"registerApplicationMaster": hadooprpc.Handle(m.registerMaster),
 		"allocate":                  hadooprpc.Handle(m.allocate),
 		"finishApplicationMaster":   hadooprpc.Handle(m.finishMaster),
-	}}
+	})}
 }
 
 // master is the application and the attempt that a caller's token names. The attempt's calls is held.

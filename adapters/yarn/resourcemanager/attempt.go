@@ -272,6 +272,7 @@ func (a *application) confirmed(offer uint64) {
 			a.killTask(c.task, "its attempt has ended")
 		case c.isMaster:
 			t.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_ALLOCATED
+			t.contact = time.Now() // it has MasterExpiry to come up and register
 			if a.launched.IsZero() {
 				a.launched = time.Now()
 			}

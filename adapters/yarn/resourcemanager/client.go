@@ -56,20 +56,7 @@ func (m *Manager) clientProtocol() hadooprpc.Protocol {
 	for _, name := range []string{"getNewReservation", "submitReservation", "updateReservation", "deleteReservation", "listReservations"} {
 		methods[name] = refuse(hadooprpc.YarnException, saidNoReservations)
 	}
-	for name, f := range methods {
-		methods[name] = m.whenReady(f)
-	}
-	return hadooprpc.Protocol{Name: clientProtocolName, Version: 1, Methods: methods}
-}
-
-// whenReady holds calls back until the applications of before are known.
-func (m *Manager) whenReady(f hadooprpc.Method) hadooprpc.Method {
-	return func(ctx context.Context, c *hadooprpc.Caller, request []byte) (proto.Message, error) {
-		if err := m.wait(ctx); err != nil {
-			return nil, err
-		}
-		return f(ctx, c, request)
-	}
+	return hadooprpc.Protocol{Name: clientProtocolName, Version: 1, Methods: m.guarded(methods)}
 }
 
 // answer is a method that has always the same answer.

@@ -166,6 +166,8 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		if s.at.Sub(n.Heard) >= m.o.NodeExpiry {
 			n.State = wire.NodeStateProto_NS_LOST
 		}
+	case "draining":
+		n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONING, "draining"
 	case "gone":
 		if s.byAgent[a.Id] != nil || s.at.Sub(time.Unix(0, a.SinceUnixNanos)) > time.Hour {
 			return

@@ -44,8 +44,8 @@ func (a *application) status(s *v1.TaskStatus) {
 	case v1.TaskState_TASK_STATE_RUNNING:
 		if !c.running {
 			c.running = true
-			if t := a.current(); c.isMaster && t != nil && t.master == c && t.contact.IsZero() {
-				t.state, t.contact = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED, time.Now()
+			if t := a.current(); c.isMaster && t != nil && t.master == c && t.state == wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_ALLOCATED {
+				t.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED
 			}
 		}
 		a.acknowledge(s)

@@ -29,15 +29,16 @@ type Manager struct {
 	tokens  *delegations
 	met     *metrics
 
-	ready   chan struct{} // closed when all applications of before are known again
-	isReady sync.Once
-	starts  chan *application // to be run
-	over    chan struct{}     // closed when Run ends
-	number  atomic.Int32      // of the last application id given
-	snap    atomic.Pointer[snapshot]
-	look    chan struct{} // of capacity one: a snapshot is wanted
-	rights  atomic.Pointer[map[string]Queue]
-	masters masters
+	ready      chan struct{} // closed when all applications of before are known again
+	isReady    sync.Once
+	starts     chan *application // to be run
+	over       chan struct{}     // closed when Run ends
+	number     atomic.Int32      // of the last application id given
+	snap       atomic.Pointer[snapshot]
+	look       chan struct{} // of capacity one: a snapshot is wanted
+	rights     atomic.Pointer[map[string]Queue]
+	masters    masters
+	complaints complaints
 	// begun says which containers of an agent were begun.
 	begun func(ctx context.Context, a *application, t *attempt, where id.NodeID, all []*container) (map[id.ContainerID]bool, error)
 

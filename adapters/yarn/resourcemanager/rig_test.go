@@ -150,6 +150,7 @@ func (r *rig) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop, r.ended = cancel, make(chan error, 2)
 	go func() { r.ended <- r.broker.Run(ctx) }()
+	<-r.broker.Ready()
 	go func() { r.ended <- r.m.Run(ctx) }()
 	<-r.m.Ready()
 	synctest.Wait()

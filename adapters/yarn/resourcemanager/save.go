@@ -256,9 +256,9 @@ func (a *application) adoptTask(s *v1.TaskStatus, now time.Time) {
 			t.master, t.masterID = c, c.id
 			t.node, t.nodeHTTP = c.node, c.nodeHTTP
 			if !t.unregistered {
-				t.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_ALLOCATED
+				t.state, t.contact = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_ALLOCATED, now
 				if c.running {
-					t.state, t.contact = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED, now
+					t.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED
 				}
 			}
 		}
