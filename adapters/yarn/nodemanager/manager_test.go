@@ -128,6 +128,9 @@ func TestMasterStartsContainers(t *testing.T) {
 	if s := statuses.Status[1]; s.GetState() != wire.ContainerStateProto_C_RUNNING || s.GetExitStatus() != -1000 {
 		t.Errorf("status %v", s)
 	}
+	if s := statuses.Status[2]; s.GetState() != wire.ContainerStateProto_C_NEW {
+		t.Errorf("one that nobody has started: %v", s)
+	}
 	stopped := &wire.StopContainersResponseProto{}
 	q := &wire.StopContainersRequestProto{ContainerId: []*wire.ContainerIdProto{cid(2).Proto(), cid(3).Proto(), cid(9).Proto()}}
 	if err := c.Call(t.Context(), "stopContainers", q, stopped); err != nil || len(stopped.SucceededRequests) != 2 || len(stopped.FailedRequests) != 1 {

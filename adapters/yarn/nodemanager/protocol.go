@@ -192,8 +192,11 @@ func (m *Manager) status(c *container) *wire.ContainerStatusProto {
 	case c.outcome != nil:
 		s.State, s.ExitStatus, s.Diagnostics = wire.ContainerStateProto_C_COMPLETE.Enum(), proto.Int32(c.outcome.ExitStatus), proto.String(c.outcome.Diagnostics)
 		s.ContainerSubState = wire.ContainerSubStateProto_CSS_DONE.Enum()
-	case c.process == nil:
+	case !c.begun && !c.grant.GetMaster():
+		// Granted, and no master has started it: the resource manager asks for this after its restart.
 		s.State = wire.ContainerStateProto_C_NEW.Enum()
+		s.ContainerSubState = wire.ContainerSubStateProto_CSS_SCHEDULED.Enum()
+	case c.process == nil:
 		s.ContainerSubState = wire.ContainerSubStateProto_CSS_SCHEDULED.Enum()
 	default:
 		s.ContainerSubState = wire.ContainerSubStateProto_CSS_RUNNING.Enum()
