@@ -25,7 +25,8 @@ const frameworkKind = "yarn"
 // Manager is the broker's side of YARN. It serves while Run runs.
 type Manager struct {
 	o       Options
-	started time.Time // its milliseconds are part of every id it gives
+	started time.Time
+	stamp   atomic.Int64 // part of every application id it gives: its start in milliseconds, later than that of any other
 	tokens  *delegations
 	met     *metrics
 
@@ -65,6 +66,7 @@ func New(o Options) (*Manager, error) {
 		over: make(chan struct{}), look: make(chan struct{}, 1), gone: map[string]bool{}, apps: map[id.ApplicationID]*application{},
 		touched: map[string]map[*application]struct{}{},
 	}
+	m.stamp.Store(m.started.UnixMilli())
 	m.snap.Store(&snapshot{at: m.started, byAgent: map[string]*node{}, racks: map[string]bool{}, roles: map[string]*roleState{}, largest: amount{memory: 8192, vcores: 4}})
 	m.masters.queues = map[string]*masterQueue{}
 	m.begun = m.askNode
@@ -225,7 +227,7 @@ func (m *Manager) retire(a *application) {
 
 // newID is an application id that nobody has.
 func (m *Manager) newID() id.ApplicationID {
-	return id.ApplicationID{Timestamp: m.started.UnixMilli(), Number: m.number.Add(1)}
+	return id.ApplicationID{Timestamp: m.stamp.Load(), Number: m.number.Add(1)}
 }
 
 // recover learns of the applications that an earlier broker left: live ones run again, ended ones are remembered.
@@ -293,6 +295,12 @@ func (m *Manager) recover(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			}
+		}
+	}
+	for _, a := range m.all() {
+		// The clock may have gone back since.
+		if a.id.Timestamp >= m.stamp.Load() {
+			m.stamp.Store(a.id.Timestamp + 1)
 		}
 	}
 	if len(jobs) > 0 {

@@ -140,7 +140,7 @@ type Metrics struct {
 
 // Info is about the manager itself.
 func (m *Manager) Info() Info {
-	return Info{ID: m.started.UnixMilli(), Started: m.started, Version: m.o.Version, Host: m.o.Host}
+	return Info{ID: m.stamp.Load(), Started: m.started, Version: m.o.Version, Host: m.o.Host}
 }
 
 // Applications are all that are known, newest first.

@@ -442,3 +442,44 @@ func TestAdministration(t *testing.T) {
 		}
 	})
 }
+
+// Submissions that cannot be, each with what its client hears.
+func TestBadSubmissions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.agent("h1", "/r1", 8, 16384)
+		many := make([]string, 11)
+		for name, x := range map[string]struct {
+			change func(*wire.ApplicationSubmissionContextProto)
+			who    string
+			want   string
+		}{
+			"an id of tomorrow": {func(x *wire.ApplicationSubmissionContextProto) {
+				x.ApplicationId.ClusterTimestamp = proto.Int64(1 << 50)
+			}, "ann", hadooprpc.YarnException},
+			"an id not given":    {func(x *wire.ApplicationSubmissionContextProto) { x.ApplicationId.Id = proto.Int32(1 << 20) }, "ann", hadooprpc.YarnException},
+			"no id":              {func(x *wire.ApplicationSubmissionContextProto) { x.ApplicationId = nil }, "ann", hadooprpc.YarnException},
+			"two megabytes":      {func(x *wire.ApplicationSubmissionContextProto) { x.AmContainerSpec.Tokens = make([]byte, 2<<20) }, "ann", hadooprpc.YarnException},
+			"broken credentials": {func(x *wire.ApplicationSubmissionContextProto) { x.AmContainerSpec.Tokens = []byte("HDTSx") }, "ann", hadooprpc.YarnException},
+			"too large":          {func(x *wire.ApplicationSubmissionContextProto) { x.Resource = token.Resource(1<<20, 1) }, "ann", hadooprpc.InvalidResourceRequest},
+			"no command":         {func(x *wire.ApplicationSubmissionContextProto) { x.AmContainerSpec.Command = nil }, "ann", hadooprpc.YarnException},
+			"many tags":          {func(x *wire.ApplicationSubmissionContextProto) { x.ApplicationTags = many }, "ann", hadooprpc.IllegalArgument},
+			"a label":            {func(x *wire.ApplicationSubmissionContextProto) { x.NodeLabelExpression = proto.String("gpu") }, "ann", hadooprpc.InvalidLabelResourceRequest},
+			"a reservation":      {func(x *wire.ApplicationSubmissionContextProto) { x.ReservationId = &wire.ReservationIdProto{} }, "ann", hadooprpc.YarnException},
+			"nobody":             {func(x *wire.ApplicationSubmissionContextProto) {}, "", hadooprpc.AccessControlException},
+			"a path":             {func(x *wire.ApplicationSubmissionContextProto) {}, "..", hadooprpc.AccessControlException},
+		} {
+			s := r.submission()
+			x.change(s)
+			_, err := r.m.submitApplication(context.Background(), as(x.who), &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: s})
+			if class(err) != x.want {
+				t.Errorf("%s: %v, want %s", name, err, x.want)
+			}
+		}
+		if n := len(r.m.Applications()); n != 0 {
+			t.Errorf("%d applications are left", n)
+		}
+		// Nothing that was refused takes a place.
+		r.master(r.submit(nil))
+	})
+}

@@ -147,8 +147,11 @@ func cut(s string, n int) string {
 
 // send queues a call and tries to hand over what waits. With mu held.
 func (a *application) send(c *v1.FrameworkCall) {
-	if a.out = append(a.out, c); len(a.out) > maxQueue && a.session != nil {
-		_ = a.session.Close() // the next session settles what is left
+	if a.session == nil {
+		return // the next session states all anew: begin and resume
+	}
+	if a.out = append(a.out, c); len(a.out) > maxQueue {
+		_ = a.session.Close()
 	}
 	if a.flush(); len(a.out) > 0 {
 		a.poke()

@@ -59,6 +59,9 @@ func (m *Manager) submit(ctx context.Context, who Caller, x *wire.ApplicationSub
 	if err != nil {
 		return hadooprpc.Errorf(hadooprpc.YarnException, "the submission has no application id: %v", err)
 	}
+	if stamp := m.stamp.Load(); i.Timestamp > stamp || i.Timestamp == stamp && i.Number > m.number.Load() {
+		return hadooprpc.Errorf(hadooprpc.YarnException, "the application id %s was never given: getNewApplication gives one", i)
+	}
 	if a := m.find(i); a != nil {
 		if a.user != who.User {
 			return hadooprpc.Errorf(hadooprpc.YarnException, "Application with id %s is already present! Cannot add a duplicate!", i)
