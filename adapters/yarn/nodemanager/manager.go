@@ -43,6 +43,7 @@ type Manager struct {
 	cache                *localize.Cache
 	monitor              *memory.Monitor
 	metrics              *metrics
+	refusals             refusals
 	aggregator           *logs.Aggregator
 	auxiliary            []Auxiliary // that have started
 

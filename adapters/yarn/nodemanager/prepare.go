@@ -121,6 +121,7 @@ func (m *Manager) prepare(ctx context.Context, c *container, t service.Task) (*s
 		return nil, err
 	}
 	shareLogs(t.Sandbox, logs, t.Account)
+	showLaunch(work, logs)
 	return &service.Launch{
 		Command: &v1.Command{Argv: []string{"/bin/bash", filepath.Join(work, script)}, Env: map[string]string{"PATH": m.found.Env["PATH"]}},
 		Dir:     work, BareEnv: true,
@@ -346,6 +347,9 @@ func (m *Manager) fill(c *container, lc *wire.ContainerLaunchContextProto, files
 	}
 	return root.Lchown(".", who.UID, who.GID)
 }
+
+// showLaunch puts the script among the logs, as YARN does for people who look into a start.
+func showLaunch(work, logs string) { _ = os.Link(filepath.Join(work, script), filepath.Join(logs, script)) }
 
 // shareLogs makes the container's stdout and stderr those of the task, so that they are found where all tasks' are. It is
 // a convenience: what fails is left.

@@ -69,8 +69,10 @@ func (m *Manager) startContainers(ctx context.Context, c *hadooprpc.Caller, q *w
 		case err == nil:
 			r.SucceededRequests = append(r.SucceededRequests, t.ID.Proto())
 		case errors.As(err, &e) && e.Class == hadooprpc.InvalidToken:
+			m.refusals.log(m.log, c.Remote, who.Attempt.String(), err)
 			return nil, err
 		default:
+			m.refusals.log(m.log, c.Remote, who.Attempt.String(), err)
 			r.FailedRequests = append(r.FailedRequests, failed(t.ID, err))
 		}
 	}
@@ -136,6 +138,7 @@ func (m *Manager) stopContainers(_ context.Context, caller_ *hadooprpc.Caller, q
 			if errors.Is(err, errUnknown) {
 				err = hadooprpc.Errorf(hadooprpc.YarnException, "Container %s is not handled by this NodeManager", cid)
 			}
+			m.refusals.log(m.log, caller_.Remote, who.Attempt.String(), err)
 			r.FailedRequests = append(r.FailedRequests, failed(cid, err))
 			continue
 		}
