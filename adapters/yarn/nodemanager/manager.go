@@ -145,11 +145,22 @@ func (m *Manager) Start(ctx context.Context, host service.Host) (err error) {
 	if err != nil {
 		return errors.Join(err, rpc.Close(), web.Close())
 	}
-	m.work.Go(func() error { return server.Serve(m.ctx, rpc) })
-	m.work.Go(func() error { return m.serveWeb(web) })
+	m.serve("container management", func() error { return server.Serve(m.ctx, rpc) })
+	m.serve("logs", func() error { return m.serveWeb(web) })
 	m.work.Go(func() error { return m.monitor.Run(m.ctx) })
 	m.work.Go(m.sweep)
 	return m.startAggregation()
+}
+
+// serve runs a server; that it ended early is said at once, and by Stop.
+func (m *Manager) serve(what string, f func() error) {
+	m.work.Go(func() error {
+		err := f()
+		if err != nil {
+			m.log.Error("a server of this node has ended", zap.String("server", what), zap.Error(err))
+		}
+		return err
+	})
 }
 
 // tell says what containers on this host get.

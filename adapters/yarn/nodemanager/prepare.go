@@ -349,7 +349,9 @@ func (m *Manager) fill(c *container, lc *wire.ContainerLaunchContextProto, files
 }
 
 // showLaunch puts the script among the logs, as YARN does for people who look into a start.
-func showLaunch(work, logs string) { _ = os.Link(filepath.Join(work, script), filepath.Join(logs, script)) }
+func showLaunch(work, logs string) {
+	_ = os.Link(filepath.Join(work, script), filepath.Join(logs, script))
+}
 
 // shareLogs makes the container's stdout and stderr those of the task, so that they are found where all tasks' are. It is
 // a convenience: what fails is left.
