@@ -70,6 +70,8 @@ type application struct {
 	later     func(context.Context) // to be done by the goroutine of its own without mu
 
 	containers map[uint64]*container   // live ones, by task
+	settled    map[uint64]bool         // tasks whose end was told before their agent told it, or that were told once
+	adopted    uint64                  // tasks below were launched before this start of the manager
 	accepted   map[uint64][]*container // by offer, until the broker confirms
 	recent     []*container            // the last that have ended
 	resync     time.Time               // containers that nobody has begun after a restart end then; zero: none

@@ -26,8 +26,8 @@ func TestRestart(t *testing.T) {
 		i := r.submit(nil)
 		am := r.master(i)
 		am.register()
-		a := am.allocate(asking(want(20, "*", 2, 2048)))
-		if len(a.AllocatedContainers) != 2 {
+		a := am.allocate(asking(want(20, "*", 3, 2048)))
+		if len(a.AllocatedContainers) != 3 {
 			t.Fatalf("%v", a)
 		}
 		keeps, ends := containerName(a.AllocatedContainers[0]), containerName(a.AllocatedContainers[1])
@@ -36,11 +36,13 @@ func TestRestart(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(r.grants(i))
-		if before != 5 {
+		if before != 6 {
 			t.Fatalf("%d containers", before)
 		}
 		h1.lazy = false
-		slow := id.NewContainer(keepsID(t, keeps).Attempt, 0, 5) // its master was told, and it is still being localised
+		slow := id.NewContainer(keepsID(t, keeps).Attempt, 0, 6) // its master was told, and it is still being localised
+		untold := containerName(a.AllocatedContainers[2])
+		h1.finish(untold, 3, "ended before its master asked again")
 		r.begun = map[id.ContainerID]bool{slow: true}
 		h1.disconnect()
 		h1.mu.Lock()
@@ -60,11 +62,14 @@ func TestRestart(t *testing.T) {
 		am.register()
 		r.sleep(2 * time.Second) // offers resume
 		b := am.allocate(asking(want(20, "*", 1, 2048)))
-		if len(b.CompletedContainerStatuses) != 1 || len(b.AllocatedContainers) != 1 || len(b.NmTokens) != 1 {
+		if len(b.CompletedContainerStatuses) != 2 || len(b.AllocatedContainers) != 1 || len(b.NmTokens) != 1 {
 			t.Fatalf("after registration: %v", b)
 		}
-		if n := containerName(b.AllocatedContainers[0]); !strings.HasSuffix(n, "_01_000006") {
+		if n := containerName(b.AllocatedContainers[0]); !strings.HasSuffix(n, "_01_000007") {
 			t.Errorf("the next container is %s", n)
+		}
+		if c := am.allocate(&wire.AllocateRequestProto{}); len(c.CompletedContainerStatuses) != 0 || r.where(untold) != nil {
+			t.Errorf("an end was told twice, or never acknowledged: %v", c)
 		}
 		r.sleep(59 * time.Second)
 		if r.where(keeps) == nil || r.where(am.container) == nil {

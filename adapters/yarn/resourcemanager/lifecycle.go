@@ -35,9 +35,7 @@ func (a *application) live() []*container {
 func (a *application) status(s *v1.TaskStatus) {
 	c := a.containers[s.GetTask().GetSequence()]
 	if c == nil {
-		if !a.restoring {
-			a.acknowledge(s)
-		}
+		a.stranger(s)
 		return
 	}
 	switch s.State {
@@ -57,10 +55,49 @@ func (a *application) status(s *v1.TaskStatus) {
 	}
 }
 
+// stranger takes what is said of a task that is not among the live ones: one that was given up as lost, one whose end its
+// master has yet to read, or one that ended before a restart and whose master may not have heard.
+func (a *application) stranger(s *v1.TaskStatus) {
+	seq := s.GetTask().GetSequence()
+	if s.State < v1.TaskState_TASK_STATE_FINISHED || s.State > v1.TaskState_TASK_STATE_LOST || s.Sequence == 0 {
+		a.acknowledge(s)
+		return
+	}
+	t := a.current()
+	if t != nil {
+		for _, all := range [][]*container{t.told, t.done} {
+			for _, c := range all {
+				if c.task == seq {
+					c.terminal = s
+					return
+				}
+			}
+		}
+	}
+	var of *attempt
+	for _, o := range a.attempts {
+		if o.first <= seq {
+			of = o
+		}
+	}
+	if t == nil || of == nil || a.closing || seq >= a.adopted || a.settled[seq] || seq == of.first && !a.isUnmanaged || of != t && !a.keep || t.unregistered {
+		delete(a.settled, seq)
+		a.acknowledge(s)
+		return
+	}
+	c := &container{id: id.NewContainer(of.id, 0, int64(seq-of.first+1)), task: seq, agent: s.AgentId, requestID: -1, state: delivered, created: time.Now()}
+	exit, diagnostics := c.outcome(s)
+	a.charge(c, 1)
+	a.complete(c, exit, diagnostics, s)
+}
+
 // complete takes the end of a container. s is acknowledged once its master knows; nil: nothing is to be.
 func (a *application) complete(c *container, exit int32, diagnostics string, s *v1.TaskStatus) {
 	now := time.Now()
 	delete(a.containers, c.task)
+	if c.task < a.adopted {
+		a.settled[c.task] = true
+	}
 	a.charge(c, -1)
 	age := now.Sub(c.created).Milliseconds()
 	a.memoryMillis += c.amount.memory * age
@@ -295,6 +332,7 @@ func (a *application) nodeChanged(n *node) {
 			continue
 		}
 		c.lost = true
+		a.settled[c.task] = true
 		a.killTask(c.task, saidLost) // the broker has it killed when the agent is back
 		a.complete(c, exitAborted, saidLost, nil)
 		if a.closing {

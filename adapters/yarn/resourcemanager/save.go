@@ -175,6 +175,7 @@ func (a *application) restore(r *v1.FrameworkRegistered) {
 	} else if a.isUnmanaged {
 		t.state, t.contact = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED, now
 	}
+	a.adopted = r.NextSequence
 	for _, s := range r.Tasks {
 		a.adoptTask(s, now)
 	}

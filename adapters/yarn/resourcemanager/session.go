@@ -24,6 +24,7 @@ const (
 func newApplication(m *Manager) *application {
 	return &application{
 		m: m, log: m.o.Log, wake: make(chan struct{}, 1), containers: map[uint64]*container{}, accepted: map[uint64][]*container{},
+		settled: map[uint64]bool{},
 	}
 }
 
