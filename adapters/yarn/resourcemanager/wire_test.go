@@ -30,7 +30,10 @@ type served struct {
 	admin    string
 }
 
-func serve(t testing.TB) *served {
+func serve(t testing.TB) *served { return serveWith(t, "h1:8041") }
+
+// serveWith has the agent say that its ContainerManagement server is at node.
+func serveWith(t testing.TB, node string) *served {
 	t.Helper()
 	b, err := core.New(core.Options{Journal: &memJournal{}})
 	if err != nil {
@@ -68,7 +71,7 @@ func serve(t testing.TB) *served {
 	x := &served{m: m, broker: b, launched: make(chan *v1.TaskSpec, 1<<16), client: ls[0].Addr().String(), master: ls[1].Addr().String(), admin: ls[2].Addr().String()}
 	_ = s.Send(&v1.AgentMessage{Message: &v1.AgentMessage_Register{Register: &v1.RegisterAgent{Info: &v1.AgentInfo{
 		Host: "h1", Rack: "/r1", BootId: "boot", Total: &v1.Resources{CpuMilli: 100_000_000, MemoryBytes: 1 << 50},
-		Attributes: map[string]string{addressAttribute: "h1:8041", httpAttribute: "h1:8042"},
+		Attributes: map[string]string{addressAttribute: node, httpAttribute: "h1:8042"},
 	}}}})
 	go func() {
 		for c := range s.Commands() {
@@ -173,6 +176,74 @@ func TestOverTheWire(t *testing.T) {
 	var fin wire.FinishApplicationMasterResponseProto
 	if err := am.Call(ctx, "finishApplicationMaster", &wire.FinishApplicationMasterRequestProto{FinalApplicationStatus: wire.FinalApplicationStatusProto_APP_SUCCEEDED.Enum()}, &fin); err != nil || !fin.GetIsUnregistered() {
 		t.Errorf("finish: %v, %v", err, &fin)
+	}
+}
+
+// A client's signal reaches the container's agent, by the attempt's right; so does the question which containers were begun.
+func TestAgentIsCalled(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := serveWith(t, ln.Addr().String())
+	heard := make(chan *wire.SignalContainerRequestProto, 1)
+	secret := make(chan []byte, 1)
+	node, err := hadooprpc.NewServer(hadooprpc.Options{
+		Secrets: func(ctx context.Context, identifier []byte) (hadooprpc.Secret, error) {
+			k := <-secret
+			secret <- k
+			n, err := token.ParseNM(identifier)
+			return hadooprpc.Secret{Password: token.Password(token.Keys(k).NM, identifier), User: n.Attempt.String(), Kind: token.KindNM}, err
+		},
+		Protocols: []hadooprpc.Protocol{{Name: "org.apache.hadoop.yarn.api.ContainerManagementProtocolPB", Methods: map[string]hadooprpc.Method{
+			"signalToContainer": hadooprpc.Handle(func(_ context.Context, _ *hadooprpc.Caller, q *wire.SignalContainerRequestProto) (proto.Message, error) {
+				heard <- q
+				return &wire.SignalContainerResponseProto{}, nil
+			}),
+			"getContainerStatuses": hadooprpc.Handle(func(_ context.Context, _ *hadooprpc.Caller, q *wire.GetContainerStatusesRequestProto) (proto.Message, error) {
+				return &wire.GetContainerStatusesResponseProto{Status: []*wire.ContainerStatusProto{{ContainerId: q.ContainerId[0], State: wire.ContainerStateProto_C_RUNNING.Enum()}}}, nil
+			}),
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- node.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	client := x.dial(t, x.client, hadooprpc.ClientOptions{Protocol: clientProtocolName, User: "ann"})
+	am := x.start(t, client)
+	var a wire.AllocateResponseProto
+	if err := am.Call(ctx, "allocate", asking(want(20, "*", 2, 1024)), &a); err != nil || len(a.AllocatedContainers) != 2 {
+		t.Fatalf("allocate: %v, %v", err, &a)
+	}
+	l := <-x.launched
+	secret <- l.JobSecret
+	q := &wire.SignalContainerRequestProto{ContainerId: a.AllocatedContainers[0].Id, Command: wire.SignalContainerCommandProto_OUTPUT_THREAD_DUMP.Enum()}
+	if err := client.Call(ctx, "signalToContainer", q, &wire.SignalContainerResponseProto{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-heard; !proto.Equal(got, q) {
+		t.Errorf("the agent heard %v", got)
+	}
+	stranger := x.dial(t, x.client, hadooprpc.ClientOptions{Protocol: clientProtocolName, User: "bob"})
+	if err := stranger.Call(ctx, "signalToContainer", q, &wire.SignalContainerResponseProto{}); err == nil || err.(*hadooprpc.Exception).Class != hadooprpc.AccessControlException {
+		t.Errorf("a stranger signals: %v", err)
+	}
+	app := x.m.all()[0]
+	app.mu.Lock()
+	all := app.live()[1:]
+	at, where := app.current(), all[0].node
+	app.mu.Unlock()
+	begun, err := x.m.askNode(ctx, app, at, where, all)
+	if err != nil || !begun[all[0].id] || begun[all[1].id] {
+		t.Errorf("begun are %v, %v", begun, err)
 	}
 }
 
