@@ -30,7 +30,7 @@ type Options struct {
 	FinishGrace   time.Duration // a master that has unregistered is left alone for so long [1 min]
 	ResyncGrace   time.Duration // after a restart, a container that nobody starts for so long ends [1 min]
 	AskExpiry     time.Duration // a container granted may be started for so long [10 min]
-	Hold          time.Duration // a reply waits so long for what a new ask may bring [20 ms]
+	Hold          time.Duration // a reply waits so long for the allocator after a new ask, and four times as long for a launch that is on its way to the disk [20 ms]
 	MaxAttempts   int           // of an application, at most [2]
 	MinimumMemory int64         // a container's memory is a multiple of it, in MiB [1024]
 	MasterShare   float64       // part of a queue's share that masters may take; one always runs [0.2]
