@@ -143,7 +143,7 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle")})
 	return nodemanager.New(nodemanager.Options{
 		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle},
-		Env: env, Account: y.Account, CacheBytes: int64(c.Agent.CacheSize),
+		Env: env, Account: y.Account, HardCPU: y.HardCPU, CacheBytes: int64(c.Agent.CacheSize),
 		Logs: nodemanager.Logs{Aggregate: y.Logs.Aggregate, Dir: y.Logs.Dir, Suffix: y.Logs.Suffix}, Log: log.Named("yarn"),
 	})
 }

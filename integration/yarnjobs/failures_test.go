@@ -169,7 +169,7 @@ func TestContainersOverTheirMemory(t *testing.T) {
 	for name, args := range map[string][]string{
 		"python": {"-files", eater, "-mapper", "eater.py"},
 		// The JVM's own buffer for sorting is larger than its container.
-		"java": {"-Dmapreduce.map.memory.mb=1024", "-Dmapreduce.task.io.sort.mb=1300", "-Dmapreduce.map.java.opts=-Xmx1800m",
+		"java": {"-Dmapreduce.map.memory.mb=1024", "-Dmapreduce.task.io.sort.mb=1300", "-Dmapreduce.map.java.opts=-Xmx3g",
 			"-files", m, "-mapper", filepath.Base(m)},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

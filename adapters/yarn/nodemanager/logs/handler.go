@@ -104,6 +104,10 @@ func NewHandler(n Node, o Options) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("X-Frame-Options", "SAMEORIGIN")
 		w.Header().Set("Cache-Control", "no-cache")
+		if r.Method == http.MethodOptions { // what Hadoop's AuthenticatedURL begins with; it takes 200 for "in"
+			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
+			return
+		}
 		m.ServeHTTP(w, r)
 	})
 }

@@ -312,3 +312,13 @@ func TestLongLog(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+// Hadoop's clients ask with OPTIONS whether they are let in, before they ask for anything.
+func TestOptions(t *testing.T) {
+	h := NewHandler(nil, Options{})
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("OPTIONS", "/ws/v1/node/containers/container_1_0001_01_000001/logs?user.name=ann", nil))
+	if w.Code != 200 || w.Body.Len() != 0 {
+		t.Errorf("OPTIONS: %d %q", w.Code, w.Body)
+	}
+}

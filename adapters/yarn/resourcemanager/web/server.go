@@ -114,6 +114,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.proxy.serve(w, r) // past ServeMux, which would change the path
 		return
 	}
+	if r.Method == http.MethodOptions { // what Hadoop's AuthenticatedURL begins with; it takes 200 for "in"
+		h.Set("Allow", "GET, HEAD, OPTIONS, PUT")
+		return
+	}
 	s.handler.ServeHTTP(w, r)
 }
 
