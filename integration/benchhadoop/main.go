@@ -17,6 +17,7 @@ import (
 
 	"fairway/adapters/hdfs"
 	"fairway/frameworks/storage"
+	"fairway/integration/benchhadoop/heartbeat"
 	"fairway/integration/hadoop"
 	"fairway/integration/report"
 )
@@ -115,6 +116,14 @@ func run(ctx context.Context, binary, cache, out string, rounds int, jobs, sides
 			}
 		}
 	}
+	if slices.Contains(sides, "fairway") {
+		hb, err := heartbeat.OnFairway(ctx, b.binary, heartbeat.Masters, heartbeat.Duration)
+		if err != nil {
+			return fmt.Errorf("%d masters: %w", heartbeat.Masters, err)
+		}
+		b.r.AMHeartbeatCores = &hb.Cores
+		fmt.Printf("%d masters that ask every second: %.2f cores of the broker\n", heartbeat.Masters, hb.Cores)
+	}
 	b.judge(jobs)
 	if err := report.Write(out, b.r); err != nil {
 		return err
@@ -207,6 +216,9 @@ func (b *bench) judge(jobs []string) {
 	}
 	if y := b.r.RSSBytes["yarn"]; y > 0 && b.r.RSSBytes["fairway"]*4 > y {
 		miss("resident memory %d MiB against %d MiB (bar a quarter)", b.r.RSSBytes["fairway"]>>20, y>>20)
+	}
+	if c := b.r.AMHeartbeatCores; c != nil && *c >= heartbeat.MaxCores {
+		miss("%.2f cores for the heartbeats of %d masters (bar %.0f)", *c, heartbeat.Masters, heartbeat.MaxCores)
 	}
 	slices.Sort(b.r.Missed)
 }
