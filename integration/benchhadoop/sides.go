@@ -44,29 +44,28 @@ func (b *bench) start(ctx context.Context, name string) (*side, error) {
 }
 
 func (b *bench) startFairway(ctx context.Context) (*side, error) {
-	ports, err := freePorts(5)
+	y, err := cluster.FreeYARN()
 	if err != nil {
 		return nil, err
 	}
 	conf := filepath.Join(b.dir, "conf")
-	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	if err := b.in.ClientConf(conf, b.dfs, map[string]string{
-		"yarn.resourcemanager.address": at(0), "yarn.resourcemanager.scheduler.address": at(1), "yarn.resourcemanager.admin.address": at(2),
-		"yarn.resourcemanager.webapp.address": at(3),
-	}); err != nil {
+	if err := b.in.ClientConf(conf, b.dfs, y.Addresses()); err != nil {
+		return nil, err
+	}
+	admin, err := freeAddress()
+	if err != nil {
 		return nil, err
 	}
 	var agents []cluster.Agent
 	for _, h := range b.dfs.Hosts {
 		agents = append(agents, cluster.Agent{Host: h.Name, Rack: h.Rack, CPU: strconv.Itoa(nodeVCores), Memory: fmt.Sprintf("%dMiB", nodeMemoryMB)})
 	}
-	c, err := cluster.Start(ctx, cluster.Options{Binary: b.binary, Agents: agents, HadoopDir: conf, Env: []string{"FAIRWAY_BROKER_ADMIN=" + at(4)},
-		Config: fmt.Sprintf("yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0}\nlog: {level: warn}\n",
-			ports[0], ports[1], ports[2], ports[3])})
+	c, err := cluster.Start(ctx, cluster.Options{Binary: b.binary, Agents: agents, HadoopDir: conf, Env: []string{"FAIRWAY_BROKER_ADMIN=" + admin},
+		Config: y.Config("") + "log: {level: warn}\n"})
 	if err != nil {
 		return nil, err
 	}
-	return &side{client: b.in.Client(conf, "daemon"), admin: at(4), stop: c.Stop, logs: c.Logs, pids: func() []int {
+	return &side{client: b.in.Client(conf, "daemon"), admin: admin, stop: c.Stop, logs: c.Logs, pids: func() []int {
 		pids := []int{c.Broker().Pid()}
 		for i := range agents {
 			pids = append(pids, c.Agent(i).Pid())
@@ -147,15 +146,10 @@ func residentBytes(pid int) int64 {
 	return 0
 }
 
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
 	}
-	return ports, nil
+	return l.Addr().String(), l.Close()
 }

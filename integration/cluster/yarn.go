@@ -1,0 +1,45 @@
+package cluster
+
+import (
+	"fmt"
+	"net"
+)
+
+// YARN is where a cluster's resource manager listens, on loopback.
+type YARN struct {
+	client, scheduler, admin, web int
+}
+
+// FreeYARN finds free ports.
+func FreeYARN() (y YARN, err error) {
+	for _, p := range []*int{&y.client, &y.scheduler, &y.admin, &y.web} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return y, err
+		}
+		defer l.Close()
+		*p = l.Addr().(*net.TCPAddr).Port
+	}
+	return y, nil
+}
+
+// Config is the yarn section of the cluster's configuration; more are further keys, as "node_expiry: 10s".
+func (y YARN) Config(more string) string {
+	if more != "" {
+		more = ", " + more
+	}
+	return fmt.Sprintf("yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0%s}\n",
+		y.client, y.scheduler, y.admin, y.web, more)
+}
+
+// Addresses are what a client's yarn-site.xml says of it. On ports of their own a user would set the host name alone.
+func (y YARN) Addresses() map[string]string {
+	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+	return map[string]string{
+		"yarn.resourcemanager.address": at(y.client), "yarn.resourcemanager.scheduler.address": at(y.scheduler),
+		"yarn.resourcemanager.admin.address": at(y.admin), "yarn.resourcemanager.webapp.address": at(y.web),
+	}
+}
+
+// Web is host:port of the pages.
+func (y YARN) Web() string { return fmt.Sprintf("127.0.0.1:%d", y.web) }

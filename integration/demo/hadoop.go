@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fairway/frameworks/storage"
+	"fairway/integration/cluster"
+	"fairway/integration/hadoop"
+	"fairway/integration/text"
+)
+
+// unmodified runs Apache Hadoop's own wordcount, with its own client, ApplicationMaster and tasks, beside the native one on
+// the same file, and checks both.
+func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, confDir string, fs storage.FS, step func(string, ...any)) (bool, error) {
+	want, err := text.Write(ctx, fs, "/demo/small", 1, 3*blockSize/2, blockSize)
+	if err != nil {
+		return false, err
+	}
+	if err := fs.Mkdir(ctx, "/tmp/hadoop-yarn/staging", os.ModeSticky|0o777); err != nil {
+		return false, err
+	}
+	step("Hadoop's own wordcount (its client, ApplicationMaster and tasks, unmodified) beside the native one")
+	var hadoopTook, nativeTook time.Duration
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		res, err := in.Client(confDir, "").RunJob(gctx, in.ExamplesJar(), "wordcount", "-Dmapreduce.job.queuename="+second, "/demo/small", "/demo/out-hadoop")
+		hadoopTook = res.Took
+		return err
+	})
+	g.Go(func() error {
+		j, err := submit(gctx, c, "wordcount", "hdfs:///demo/small", "hdfs:///demo/out-beside", "--role", first)
+		if err == nil {
+			nativeTook = time.Duration(j.FinishedUnixNanos - j.SubmittedUnixNanos)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return false, err
+	}
+	jobs, err := c.Run(ctx, "jobs")
+	if err != nil {
+		return false, err
+	}
+	fmt.Print(jobs)
+	right := true
+	for _, out := range []string{"/demo/out-hadoop", "/demo/out-beside"} {
+		got, err := text.ReadCounts(ctx, fs, out)
+		if err != nil {
+			return false, err
+		}
+		if bad := text.Differences(want, got); len(bad) > 0 {
+			right = false
+			step("%s differs in %d words: %s", out, len(bad), strings.Join(bad[:min(3, len(bad))], "; "))
+		}
+	}
+	step("Hadoop's took %.1f s, the native one %.1f s; both are right: %v", hadoopTook.Seconds(), nativeTook.Seconds(), right)
+	return right, nil
+}
+
+// hadoopConf writes the configuration of Hadoop's client, of which the cluster is told too.
+func hadoopConf(in hadoop.Install, dfs *hadoop.HDFS, y cluster.YARN) (string, error) {
+	dir := filepath.Join(dfs.Dir, "hadoop-conf")
+	return dir, in.ClientConf(dir, dfs, y.Addresses())
+}
