@@ -46,7 +46,7 @@ var tiers = map[string][]tier{
 		{"lint", 10 * time.Minute, nil, []string{"make", "lint"}},
 		{"unit", 15 * time.Minute, nil, gotest("-race", "-timeout=12m", "./agent/...", "./broker/...", "./adapters/...", "./frameworks/...", "./conf/...", "./cmd/...")},
 		{"integration", 12 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest(append([]string{"-timeout=11m", "-p=1", "./adapters/..."}, integrationPackages()...)...)},
-		{"hadoop", 20 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=19m", hadoopPackage)},
+		{"hadoop", 25 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=24m", hadoopPackage)},
 	},
 	"long": {
 		{"long-unit", 30 * time.Minute, []string{"FAIRWAY_LONG=1"}, gotest("-timeout=28m", "./broker/...", "./agent/...", "./frameworks/...")},

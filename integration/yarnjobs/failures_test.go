@@ -187,6 +187,7 @@ func TestContainersOverTheirMemory(t *testing.T) {
 
 // Faults that end processes of the cluster have one of their own.
 func TestAgentKilledWithMapOutput(t *testing.T) {
+	long(t)
 	r, err := startRig(t.Context(), "node_expiry: 10s")
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +244,7 @@ func TestBrokerKilled(t *testing.T) {
 
 // An agent that is cut off and comes back before, or after, its containers are given up.
 func TestAgentCutOff(t *testing.T) {
+	long(t)
 	r, err := startRig(t.Context(), "node_expiry: 10s")
 	if err != nil {
 		t.Fatal(err)

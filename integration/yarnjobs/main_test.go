@@ -93,6 +93,14 @@ func begin(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
+// long leaves a test to make test-long.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("FAIRWAY_LONG") != "1" {
+		t.Skip("part of make test-long, as it takes minutes")
+	}
+}
+
 func hosts() []hadoop.Host {
 	return []hadoop.Host{{Name: "127.0.1.1", Rack: "/rack1"}, {Name: "127.0.1.2", Rack: "/rack1"}, {Name: "127.0.1.3", Rack: "/rack2"}}
 }

@@ -12,9 +12,7 @@ import (
 
 // Clients of other versions bring their own jars into the containers.
 func TestOtherVersions(t *testing.T) {
-	if os.Getenv("FAIRWAY_LONG") != "1" {
-		t.Skip("part of make test-long: fetches two more Hadoops")
-	}
+	long(t)
 	for version, more := range map[string]map[string]string{
 		// 3.3's ApplicationMaster does not know that JDK 17 needs it.
 		"3.3.6": {"yarn.app.mapreduce.am.command-opts": "--add-opens java.base/java.lang=ALL-UNNAMED -Xmx1024m"},
@@ -43,7 +41,8 @@ func TestOtherVersions(t *testing.T) {
 			put(t, withAccount, in2+"/in.txt", body)
 			res, err := in.Client(conf, withAccount).RunJob(ctx, world.in.ExamplesJar(), "wordcount", in2, out)
 			if err != nil {
-				t.Fatalf("%v\n%s\n%s", err, res.Output, r.Logs())
+				logs, _ := r.client(withAccount).Java(ctx, cliPackage+"LogsCLI", "-applicationId", res.Application)
+				t.Fatalf("%v\n%s\n%s\n%s", err, res.Output, logs, r.Logs())
 			}
 			checkCounts(t, out, want)
 			text, err := in.Client(conf, withAccount).Java(ctx, cliPackage+"ApplicationCLI", "application", "-status", res.Application)
