@@ -163,8 +163,11 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	defer unlock()
 	var list []artifact
 	for _, name := range []string{"hadoop-client", "hadoop-mapreduce-client-jobclient", "hadoop-mapreduce-client-shuffle",
-		"hadoop-mapreduce-client-app"} {
+		"hadoop-mapreduce-client-app", "hadoop-yarn-server-nodemanager"} { // the last brings what a master's pages need, as a distribution does
 		list = append(list, artifact{Group: "org.apache.hadoop", Name: name, Version: version})
+	}
+	if version == "3.5.0" { // Maven would take an older one than Hadoop's own distribution has, and its databind cannot do with it
+		list = append(list, artifact{Group: "com.fasterxml.jackson.core", Name: "jackson-core", Version: "2.18.6"})
 	}
 	in.Lib, err = ensureJars(ctx, root, version, list, log)
 	return in, err
