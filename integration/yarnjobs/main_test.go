@@ -3,7 +3,6 @@ package yarnjobs
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,7 +115,7 @@ type rig struct {
 
 // startRig starts a cluster; more is YAML for the yarn section, such as "node_expiry: 10s".
 func startRig(ctx context.Context, more string) (*rig, error) {
-	ports, err := freePorts(4)
+	yarn, err := cluster.FreeYARN()
 	if err != nil {
 		return nil, err
 	}
@@ -127,17 +126,9 @@ func startRig(ctx context.Context, more string) (*rig, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	r := &rig{confDir: filepath.Join(dir, "conf"), web: fmt.Sprintf("127.0.0.1:%d", ports[3])}
-	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
-	r.addresses = map[string]string{
-		"yarn.resourcemanager.address": at(0), "yarn.resourcemanager.scheduler.address": at(1), "yarn.resourcemanager.admin.address": at(2),
-		"yarn.resourcemanager.webapp.address": at(3),
-	}
+	r := &rig{confDir: filepath.Join(dir, "conf"), web: yarn.Web(), addresses: yarn.Addresses()}
 	if err := world.in.ClientConf(r.confDir, world.dfs, r.addresses); err != nil {
 		return nil, err
-	}
-	if more != "" {
-		more = ", " + more
 	}
 	var agents []cluster.Agent
 	for _, h := range world.dfs.Hosts {
@@ -145,10 +136,7 @@ func startRig(ctx context.Context, more string) (*rig, error) {
 	}
 	r.Cluster, err = cluster.Start(ctx, cluster.Options{
 		Binary: world.binary, Agents: agents, HadoopDir: r.confDir,
-		Config: fmt.Sprintf(`roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]
-yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0%s}
-log: {level: debug, format: console}
-`, ports[0], ports[1], ports[2], ports[3], more),
+		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n" + yarn.Config(more) + "log: {level: debug, format: console}\n",
 	})
 	return r, err
 }
@@ -157,19 +145,6 @@ func (r *rig) stop() {
 	if err := r.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the cluster:", err)
 	}
-}
-
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
 }
 
 // client is a user's Hadoop client of the rig.
