@@ -219,15 +219,15 @@ func (a *fakeAgent) command(s api.AgentSession, c *v1.AgentCommand) {
 	switch x := c.Command.(type) {
 	case *v1.AgentCommand_Registered:
 		a.id = x.Registered.AgentId
-		for _, id := range x.Registered.Kill {
-			a.kill(s, id)
-		}
 		for _, k := range a.keys() { // what was not acknowledged is said again
 			if t := a.tasks[k]; t != nil {
 				for _, u := range t.unacked {
 					_ = s.Send(&v1.AgentMessage{Message: &v1.AgentMessage_Status{Status: clone(u)}})
 				}
 			}
+		}
+		for _, id := range x.Registered.Kill {
+			a.kill(s, id)
 		}
 	case *v1.AgentCommand_Launch:
 		k := key(x.Launch.Task)
