@@ -30,6 +30,7 @@ type measured struct {
 	Speedup  float64              `json:"speedup"`
 	PeakRSS  map[string]int64     `json:"peak_rss_bytes,omitempty"`
 	Rounds   map[string][]float64 `json:"rounds"`
+	Machine  map[string][]machine `json:"machine,omitempty"` // what the whole machine did meanwhile, by side and round
 	Bar      float64              `json:"bar"`
 	Met      bool                 `json:"met"`
 	TextS    float64              `json:"text_s,omitempty"` // arrow_streaming: the text mapper on Fairway
@@ -122,7 +123,7 @@ func run(ctx context.Context, binary, cache, out string, rounds int, only string
 		if only != "" && !slices.Contains(strings.Split(only, ","), j.name) {
 			continue
 		}
-		m := &measured{Bar: j.bar, Rounds: map[string][]float64{}, PeakRSS: map[string]int64{}}
+		m := &measured{Bar: j.bar, Rounds: map[string][]float64{}, PeakRSS: map[string]int64{}, Machine: map[string][]machine{}}
 		results[j.name] = m
 		for r := range rounds {
 			if err := b.round(ctx, j, m, r, noHadoop); err != nil {
@@ -168,7 +169,7 @@ func (b *bench) round(ctx context.Context, j job, m *measured, r int, noHadoop b
 		p := &peak{roots: b.roots(side)}
 		wctx, stop := context.WithCancel(ctx)
 		go p.watch(wctx)
-		start := time.Now()
+		start, before := time.Now(), machineNow()
 		var err error
 		if side == "fairway" {
 			_, err = b.c.Run(ctx, append([]string{"submit", "mapreduce", "-q"}, j.fairway("hdfs://"+out)...)...)
@@ -183,7 +184,9 @@ func (b *bench) round(ctx context.Context, j job, m *measured, r int, noHadoop b
 		}
 		m.Rounds[side] = append(m.Rounds[side], round2(seconds))
 		m.PeakRSS[side] = max(m.PeakRSS[side], p.bytes())
-		fmt.Printf("  %s round %d %s: %.2f s, peak %d MiB\n", j.name, r+1, side, seconds, p.bytes()>>20)
+		used := machineNow().since(before)
+		m.Machine[side] = append(m.Machine[side], used)
+		fmt.Printf("  %s round %d %s: %.2f s, peak %d MiB; machine: %s\n", j.name, r+1, side, seconds, p.bytes()>>20, used)
 		if err := j.check(ctx, b, out); err != nil {
 			return fmt.Errorf("%s, round %d: %w", side, r+1, err)
 		}
