@@ -119,6 +119,13 @@ func run(ctx context.Context, binary, cache, out string, rounds int, only string
 		return err
 	}
 	results := map[string]*measured{}
+	// A run takes half an hour: what was measured is kept when a later job fails or the run is stopped.
+	keep := func() error {
+		if noHadoop || only != "" {
+			return nil
+		}
+		return report.Write(out, results)
+	}
 	for _, j := range b.jobs() {
 		if only != "" && !slices.Contains(strings.Split(only, ","), j.name) {
 			continue
@@ -137,6 +144,9 @@ func run(ctx context.Context, binary, cache, out string, rounds int, only string
 		m.Met = m.Speedup >= j.bar
 		fmt.Printf("%-12s fairway %.2f s, hadoop %.2f s: %.1f times (bar %.0f); peak %d and %d MiB\n", j.name, m.FairwayS, m.HadoopS, m.Speedup, j.bar,
 			m.PeakRSS["fairway"]>>20, m.PeakRSS["hadoop"]>>20)
+		if err := keep(); err != nil {
+			return err
+		}
 	}
 	if only == "" || strings.Contains(only, "arrow_streaming") {
 		m, err := b.arrow(ctx, rounds)
@@ -149,7 +159,7 @@ func run(ctx context.Context, binary, cache, out string, rounds int, only string
 	if noHadoop || only != "" {
 		return nil
 	}
-	if err := report.Write(out, results); err != nil {
+	if err := keep(); err != nil {
 		return err
 	}
 	return judge(results)
