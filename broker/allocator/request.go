@@ -1,6 +1,9 @@
 package allocator
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 func (m *Machine) requestSet(e *Event) error {
 	fw, err := m.frameworkOf(e.Framework)
@@ -47,6 +50,7 @@ func (m *Machine) requestSet(e *Event) error {
 		}
 	}
 	g.excluded = append(g.excluded[:0], r.Excluded...)
+	slices.Sort(g.excluded)
 
 	// Offers that the framework had not seen count against the totals that it states.
 	left := int64(r.Total)
