@@ -24,6 +24,9 @@ const (
 	nodeVCores   = 4
 )
 
+// Delays that a tuned YARN is tried with: scheduling opportunities that are passed over for a local one. 40 is the default.
+var tunedDelays = []string{"40", "3"}
+
 // start starts the cluster of a side.
 func (b *bench) start(ctx context.Context, name string) (*side, error) {
 	if name == "fairway" {
@@ -32,9 +35,11 @@ func (b *bench) start(ctx context.Context, name string) (*side, error) {
 	conf := map[string]string{
 		"yarn.log-aggregation-enable":                 "true",
 		"yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
+		"yarn.scheduler.capacity.node-locality-delay": tunedDelays[0],
 	}
 	if name == "yarn_tuned" {
 		conf["yarn.resourcemanager.nodemanagers.heartbeat-interval-ms"] = "100"
+		conf["yarn.scheduler.capacity.node-locality-delay"] = b.r.TunedDelay
 	}
 	y, err := hadoop.StartYARN(ctx, b.dfs, hadoop.YARNOptions{MemoryMB: nodeMemoryMB, VCores: nodeVCores, Conf: conf})
 	if err != nil {

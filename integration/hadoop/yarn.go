@@ -189,6 +189,10 @@ func (y *YARN) configure(o YARNOptions) error {
 		"yarn.scheduler.capacity.maximum-am-resource-percent": "0.5",
 	}
 	for k, v := range o.Conf {
+		if strings.HasPrefix(k, "yarn.scheduler.capacity.") {
+			capacity[k] = v // the scheduler reads its own file last
+			continue
+		}
 		yarn[k], mapred[k] = v, v
 	}
 	write := func(dir string, yarn map[string]string) error {
