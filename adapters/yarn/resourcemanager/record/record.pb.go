@@ -47,6 +47,7 @@ type Application struct {
 	VcoreMillis         int64                  `protobuf:"varint,19,opt,name=vcore_millis,json=vcoreMillis,proto3" json:"vcore_millis,omitempty"`
 	Unmanaged           bool                   `protobuf:"varint,20,opt,name=unmanaged,proto3" json:"unmanaged,omitempty"`
 	KillAsked           bool                   `protobuf:"varint,21,opt,name=kill_asked,json=killAsked,proto3" json:"kill_asked,omitempty"`
+	Tagged              []*Tagged              `protobuf:"bytes,22,rep,name=tagged,proto3" json:"tagged,omitempty"` // only while it lives
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -228,6 +229,74 @@ func (x *Application) GetKillAsked() bool {
 	return false
 }
 
+func (x *Application) GetTagged() []*Tagged {
+	if x != nil {
+		return x.Tagged
+	}
+	return nil
+}
+
+// Tagged are live containers with one set of allocation tags.
+type Tagged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tags          []string               `protobuf:"bytes,1,rep,name=tags,proto3" json:"tags,omitempty"`
+	Sequences     []uint64               `protobuf:"varint,2,rep,packed,name=sequences,proto3" json:"sequences,omitempty"`                       // of their tasks, in order
+	RequestIds    []int64                `protobuf:"zigzag64,3,rep,packed,name=request_ids,json=requestIds,proto3" json:"request_ids,omitempty"` // of each; -1: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tagged) Reset() {
+	*x = Tagged{}
+	mi := &file_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tagged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tagged) ProtoMessage() {}
+
+func (x *Tagged) ProtoReflect() protoreflect.Message {
+	mi := &file_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tagged.ProtoReflect.Descriptor instead.
+func (*Tagged) Descriptor() ([]byte, []int) {
+	return file_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Tagged) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Tagged) GetSequences() []uint64 {
+	if x != nil {
+		return x.Sequences
+	}
+	return nil
+}
+
+func (x *Tagged) GetRequestIds() []int64 {
+	if x != nil {
+		return x.RequestIds
+	}
+	return nil
+}
+
 type Attempt struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Number             int32                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -249,7 +318,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_record_proto_msgTypes[1]
+	mi := &file_record_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +330,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_record_proto_msgTypes[1]
+	mi := &file_record_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +343,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_record_proto_rawDescGZIP(), []int{1}
+	return file_record_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -372,7 +441,7 @@ var File_record_proto protoreflect.FileDescriptor
 
 const file_record_proto_rawDesc = "" +
 	"\n" +
-	"\frecord.proto\x12\x1cfairway.yarn.resourcemanager\"\xd2\x05\n" +
+	"\frecord.proto\x12\x1cfairway.yarn.resourcemanager\"\x90\x06\n" +
 	"\vApplication\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -398,7 +467,13 @@ const file_record_proto_rawDesc = "" +
 	"\fvcore_millis\x18\x13 \x01(\x03R\vvcoreMillis\x12\x1c\n" +
 	"\tunmanaged\x18\x14 \x01(\bR\tunmanaged\x12\x1d\n" +
 	"\n" +
-	"kill_asked\x18\x15 \x01(\bR\tkillAsked\"\xa8\x03\n" +
+	"kill_asked\x18\x15 \x01(\bR\tkillAsked\x12<\n" +
+	"\x06tagged\x18\x16 \x03(\v2$.fairway.yarn.resourcemanager.TaggedR\x06tagged\"[\n" +
+	"\x06Tagged\x12\x12\n" +
+	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x1c\n" +
+	"\tsequences\x18\x02 \x03(\x04R\tsequences\x12\x1f\n" +
+	"\vrequest_ids\x18\x03 \x03(\x12R\n" +
+	"requestIds\"\xa8\x03\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x05R\x06number\x12%\n" +
 	"\x0efirst_sequence\x18\x02 \x01(\x04R\rfirstSequence\x12.\n" +
@@ -427,18 +502,20 @@ func file_record_proto_rawDescGZIP() []byte {
 	return file_record_proto_rawDescData
 }
 
-var file_record_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_record_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_record_proto_goTypes = []any{
 	(*Application)(nil), // 0: fairway.yarn.resourcemanager.Application
-	(*Attempt)(nil),     // 1: fairway.yarn.resourcemanager.Attempt
+	(*Tagged)(nil),      // 1: fairway.yarn.resourcemanager.Tagged
+	(*Attempt)(nil),     // 2: fairway.yarn.resourcemanager.Attempt
 }
 var file_record_proto_depIdxs = []int32{
-	1, // 0: fairway.yarn.resourcemanager.Application.attempts:type_name -> fairway.yarn.resourcemanager.Attempt
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: fairway.yarn.resourcemanager.Application.attempts:type_name -> fairway.yarn.resourcemanager.Attempt
+	1, // 1: fairway.yarn.resourcemanager.Application.tagged:type_name -> fairway.yarn.resourcemanager.Tagged
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_record_proto_init() }
@@ -452,7 +529,7 @@ func file_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_record_proto_rawDesc), len(file_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
