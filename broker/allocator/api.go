@@ -159,34 +159,59 @@ type Rejection struct {
 	Err   error
 }
 
-// Reason is why an agent did not serve a request, or why an offer ended.
+// Reason is why an agent did not serve a request, or why an offer ended. Explanation.Now has agents by it, for the
+// reasons that belong to an agent. Explanation.Refused has how often it happened: a pass looks at an agent when it has
+// more room than before, and an agent that no pass looks at refuses nothing. Shapes are compared by class, exactly for
+// the first 62 of the cluster; of all further ones together the smallest amounts count.
 type Reason uint8
 
 // Reasons.
 const (
 	ReasonNone Reason = iota
+	// The agent had too little of it, of several kinds the first. Counted, from when the group began to wait, for each
+	// look at an agent that was too full for the group's shape before anything was offered.
 	NotEnoughCPU
 	NotEnoughMemory
 	NotEnoughDisk
 	NotEnoughGPU
 	NotEnoughPorts
 	NotEnoughNamed
-	WaitingForNode // would fit, but the group still waits for a node-local place
+	// It would fit, but the group still waits for a place on a wanted host, or in a wanted rack. Counted once for each
+	// time that it begins or goes on to wait instead of taking another place.
+	WaitingForNode
 	WaitingForRack
-	StrictPlace // the group does not relax and the agent is not where it wants
+	// The group does not relax and the agent is not where it wants. Counted once for each search in vain.
+	StrictPlace
+	// By the request. Counted for each look at such an agent that has room.
 	Excluded
-	Filtered // declined not long ago
+	// Declined not long ago. Counted for each decline, and for each look at such an agent that has room.
+	Filtered
+	// The limit of the role or of one above it. Counted when a wanted place has room; a group without one is not looked
+	// for while its limit is reached.
 	RoleLimit
-	FairShare // others below their fair share come first
+	// Others come first. Now: the agent is kept for a group that starves. Counted, from when the group began to wait, for
+	// each look at an agent that had room for the group's shape, was filled, and gave the group nothing; whether to another
+	// framework or to a group of its own that is served first.
+	FairShare
+	// The agent is cut off or draining. Not counted: it is not looked at.
 	AgentPaused
+	// The framework wants no offers. Not counted.
 	FrameworkSuppressed
-	LargerThanAny // no agent is large enough, even empty
-	OffersPaused  // recovering
+	// No agent is large enough, even empty. Only what would unblock a group.
+	LargerThanAny
+	// After a restart. Not counted.
+	OffersPaused
+	// Only what would unblock a group.
 	NoAgents
+	// The group's offers that ended so; each is counted.
 	OfferTimeout
 	OfferRescinded
 	AgentLost
+	// An offer's framework ended; it has no group any more for which it could be counted.
 	FrameworkGone
-	HigherPriority // another group of the same framework comes first
+	// What becomes free goes to a group of the same framework of higher priority. Now: an agent that is large enough but
+	// too full, which the framework's first group waits for too. Counted for each task of such a group that was served
+	// where this group, not waiting for a place, had room.
+	HigherPriority
 	NumReasons
 )

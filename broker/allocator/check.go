@@ -299,9 +299,15 @@ func (m *Machine) checkGroups() error {
 		}
 		if g.queued && fw.sole != int32(at) {
 			q := fw.queue(g.prio, g.class)
-			if q == nil || int(g.qpos) >= len(q.heap) || q.heap[g.qpos] != (queued{g.seq, int32(at)}) {
+			if q == nil || int(g.qpos) >= len(q.heap) || q.heap[g.qpos].seq != g.seq || q.heap[g.qpos].g != int32(at) {
 				return broken("group %d: not in its queue", g.id)
 			}
+			if n := int32(q.outranked - q.heap[g.qpos].mark); n < 0 {
+				return broken("group %d: outranked %d times", g.id, n)
+			}
+		}
+		if n := int32(m.passedBy[g.class] - g.passed); g.since >= 0 && n < 0 {
+			return broken("group %d: passed by %d times", g.id, n)
 		}
 		if (g.left > 0) != (g.queued || g.settled) || g.queued && g.settled {
 			return broken("group %d: %d outstanding, queued %v, settled %v", g.id, g.left, g.queued, g.settled)
@@ -384,7 +390,7 @@ func (m *Machine) checkServed() error {
 			continue
 		}
 		for id := range m.agents {
-			if m.agents[id].live && m.whyNot(int32(at), AgentID(id)) == ReasonNone {
+			if m.agents[id].live && m.whyNot(int32(at), none, AgentID(id)) == ReasonNone {
 				return broken("group %d of framework %d waits though agent %d has room: locality %d, level %d, queued %v, hosts %v, racks %v",
 					g.id, g.fw, id, m.locality(g, &m.agents[id]), g.level, g.queued, g.hosts, g.racks)
 			}

@@ -9,7 +9,7 @@ type Explanation struct {
 	Agents      int                // that were looked at
 	CanServe    int                // of them that could serve it now
 	Now         [NumReasons]int    // agents that cannot serve it now, by the reason that comes first
-	Refused     [NumReasons]uint64 // refusals since the group began to wait
+	Refused     [NumReasons]uint64 // how often, by reason; what is counted when is said at each Reason
 	Unblock     Reason             // the reason whose end would help most; ReasonNone if it does not wait
 	Waited      int64              // ns since it began to wait
 	Role        RoleID
@@ -36,6 +36,8 @@ func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, 
 		}
 		e.Refused[FairShare] += uint64(m.passedBy[g.class] - g.passed)
 	}
+	e.Refused[HigherPriority] = uint64(m.outranked(at))
+	head := m.head(at)
 	allowed, by := m.allowed(g)
 	if !allowed {
 		e.LimitedBy = RoleID(m.nodes[by].id)
@@ -48,7 +50,7 @@ func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, 
 		}
 		e.Agents++
 		larger = larger && !g.shape.Fits(a.total)
-		why := m.whyNot(at, AgentID(id))
+		why := m.whyNot(at, head, AgentID(id))
 		if why == ReasonNone && !allowed {
 			why = RoleLimit
 		}
@@ -62,8 +64,24 @@ func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, 
 	return e, true
 }
 
-// whyNot is the first reason why an agent does not serve one more task of a group now.
-func (m *Machine) whyNot(at int32, id AgentID) Reason {
+// head is the waiting group that comes first in the framework of a group, if it is of higher priority; or none.
+func (m *Machine) head(at int32) int32 {
+	best := at
+	m.fws[m.groups[at].fw].groups.each(func(k int32) {
+		g, b := &m.groups[k], &m.groups[best]
+		if g.left > 0 && (g.prio > b.prio || best != at && g.prio == b.prio && g.seq < b.seq) {
+			best = k
+		}
+	})
+	if best == at {
+		return none
+	}
+	return best
+}
+
+// whyNot is the first reason why an agent does not serve one more task of a group now; head is the group of the same
+// framework that what becomes free there goes to first, or none.
+func (m *Machine) whyNot(at, head int32, id AgentID) Reason {
 	g := &m.groups[at]
 	a := &m.agents[id]
 	switch {
@@ -74,16 +92,17 @@ func (m *Machine) whyNot(at int32, id AgentID) Reason {
 	case a.paused:
 		return AgentPaused
 	}
-	for _, x := range g.excluded {
-		if x == id {
-			return Excluded
-		}
+	if g.excludes(id) {
+		return Excluded
 	}
 	loc := m.locality(g, a)
 	if g.strict && loc > Rack {
 		return StrictPlace
 	}
 	if why := lacking(&g.shape, &a.free); why != ReasonNone {
+		if head >= 0 && g.shape.Fits(a.total) && m.waitsFor(head, id) {
+			return HigherPriority
+		}
 		return why
 	}
 	switch {
@@ -97,6 +116,12 @@ func (m *Machine) whyNot(at int32, id AgentID) Reason {
 		return FairShare
 	}
 	return ReasonNone
+}
+
+// waitsFor says whether a group would take what becomes free on an agent.
+func (m *Machine) waitsFor(at int32, id AgentID) bool {
+	g := &m.groups[at]
+	return m.could(g, id) && !(g.strict && m.locality(g, &m.agents[id]) > Rack)
 }
 
 // unblock picks what would help most.

@@ -71,7 +71,7 @@ type group struct {
 	shape    resource.Vector
 	id       GroupID
 	version  uint64
-	excluded []AgentID
+	excluded []AgentID // in order
 	racks    []rackWant
 	listed   []RackID // racks in whose lists it is
 
@@ -80,21 +80,24 @@ type group struct {
 	since              int64 // when it began to wait
 	blocked            int64 // since when it is due first and finds no room; 0: it is not
 
-	passed  uint32            // passedBy of its class when it came
+	passed  uint32            // passedBy of its class when it came, and what of it since was not against this group
+	counted uint32            // Machine.counts when it was last served where others were passed by
 	base    [shortages]uint32 // of its class's shortages when it came
 	refused [NumReasons]uint32
 }
 
 // queue holds a framework's waiting groups of one priority and class, oldest first.
 type queue struct {
-	prio  int32
-	class uint8
-	heap  []queued
+	prio      int32
+	class     uint8
+	heap      []queued
+	outranked uint32 // times that an agent had room for its class and a group of higher priority was served there
 }
 
 type queued struct {
-	seq uint64
-	g   int32
+	seq  uint64
+	g    int32
+	mark uint32 // the queue's outranked when the group came
 }
 
 // framework is a leaf of the tree.
@@ -121,6 +124,12 @@ type entry struct {
 	want  int32 // index in the group's hosts; none in a rack's list
 	node  int32 // of the group's framework
 	class uint8
+}
+
+// excludes tells whether a group may not have an agent. It may name thousands, where agents are in partitions.
+func (g *group) excludes(id AgentID) bool {
+	_, found := slices.BinarySearch(g.excluded, id)
+	return found
 }
 
 func (m *Machine) newGroup() int32 {
@@ -237,7 +246,7 @@ func (m *Machine) push(fw *framework, at int32) {
 		fw.queues = slices.Insert(fw.queues, i, queue{prio: g.prio, class: g.class})
 		q = &fw.queues[i]
 	}
-	q.heap = append(q.heap, queued{g.seq, at})
+	q.heap = append(q.heap, queued{g.seq, at, q.outranked})
 	m.queueUp(q.heap, len(q.heap)-1)
 }
 
@@ -256,6 +265,7 @@ func (m *Machine) dequeue(at int32) {
 	q := fw.queue(g.prio, g.class)
 	last := len(q.heap) - 1
 	i := int(g.qpos)
+	g.refused[HigherPriority] += q.outranked - q.heap[i].mark
 	q.heap[i] = q.heap[last]
 	q.heap = q.heap[:last]
 	if i < last {
@@ -326,6 +336,34 @@ func (fw *framework) first(fit uint64) int32 {
 		}
 	}
 	return best
+}
+
+// outrank counts, for the groups of lower priority that wait in the tree, that one of their framework is served where
+// they would have fitted.
+func (m *Machine) outrank(fw *framework, at int32, fit uint64) {
+	prio := m.groups[at].prio
+	if fw.sole >= 0 {
+		if g := &m.groups[fw.sole]; g.prio < prio {
+			g.refused[HigherPriority]++
+		}
+		return
+	}
+	for i := len(fw.queues) - 1; i >= 0 && fw.queues[i].prio < prio; i-- {
+		if q := &fw.queues[i]; fit>>q.class&1 != 0 {
+			q.outranked++
+		}
+	}
+}
+
+// outranked is how often groups of higher priority were served where a group would have fitted.
+func (m *Machine) outranked(at int32) uint32 {
+	g := &m.groups[at]
+	n, fw := g.refused[HigherPriority], &m.fws[g.fw]
+	if g.queued && fw.sole != at {
+		q := fw.queue(g.prio, g.class)
+		n += q.outranked - q.heap[g.qpos].mark
+	}
+	return n
 }
 
 func (m *Machine) queueUp(h []queued, i int) {

@@ -46,6 +46,7 @@ type Machine struct {
 	classes  classes
 	shortage [64][shortages]uint32 // refusals by class
 	passedBy [64]uint32            // by class: others were due first
+	counts   uint32                // times that passedBy was raised
 
 	groups     []group
 	freeGroups []int32

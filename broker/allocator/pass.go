@@ -50,6 +50,7 @@ func (m *Machine) wakeLimited(at int32) {
 func (m *Machine) fill(id AgentID) {
 	a := &m.agents[id]
 	if a.kept >= 0 && !m.serveKept(id) {
+		m.countPassed(id, m.demand()&^classicBit&m.fits[id].now)
 		m.publish(id)
 		return
 	}
@@ -161,11 +162,9 @@ func (m *Machine) usable(at int32, id AgentID) bool {
 			return false
 		}
 	}
-	for _, x := range g.excluded {
-		if x == id {
-			g.refused[Excluded]++
-			return false
-		}
+	if g.excludes(id) {
+		g.refused[Excluded]++
+		return false
 	}
 	if m.filtered(at, id) {
 		g.refused[Filtered]++
@@ -385,15 +384,7 @@ func (m *Machine) someRack(at int32) bool {
 // could says whether an agent could serve a group if it were empty.
 func (m *Machine) could(g *group, id AgentID) bool {
 	a := &m.agents[id]
-	if a.paused || !g.shape.Fits(a.total) {
-		return false
-	}
-	for _, x := range g.excluded {
-		if x == id {
-			return false
-		}
-	}
-	return true
+	return !a.paused && g.shape.Fits(a.total) && !g.excludes(id)
 }
 
 // park takes a group out of the tree until the end of what is going on, because it was looked at and cannot be served.
@@ -421,10 +412,7 @@ func (m *Machine) unpark() {
 // countShortages counts, by class, that an agent had too little or that others were due first.
 func (m *Machine) countShortages(id AgentID, before uint64) {
 	waiting := m.demand() &^ classicBit
-	lost := waiting & before &^ m.fits[id].now
-	for ; lost != 0; lost &= lost - 1 {
-		m.passedBy[bits.TrailingZeros64(lost)]++
-	}
+	m.countPassed(id, waiting&before&^m.fits[id].now)
 	short := waiting &^ before
 	for i := 0; short != 0 && i < len(m.classes.dims); i++ {
 		t := &m.classes.dims[i]
@@ -432,6 +420,25 @@ func (m *Machine) countShortages(id AgentID, before uint64) {
 		short &^= lacks
 		for why := shortage(t.slot) - NotEnoughCPU; lacks != 0; lacks &= lacks - 1 {
 			m.shortage[bits.TrailingZeros64(lacks)][why]++
+		}
+	}
+}
+
+// countPassed counts that an agent's room for some classes went to others. It does not count against a group that has
+// itself been served there in this pass.
+func (m *Machine) countPassed(id AgentID, lost uint64) {
+	if lost == 0 {
+		return
+	}
+	for rest := lost; rest != 0; rest &= rest - 1 {
+		m.passedBy[bits.TrailingZeros64(rest)]++
+	}
+	m.counts++
+	for o := m.agents[id].offers; o >= 0 && m.offers[o].pass == m.pass; o = m.offers[o].next {
+		g := m.groupOf(m.offers[o].group)
+		if g != nil && g.left > 0 && lost>>g.class&1 != 0 && g.counted != m.counts {
+			g.counted = m.counts
+			g.passed++
 		}
 	}
 }

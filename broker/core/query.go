@@ -213,7 +213,9 @@ func (m *machine) explain(j *job) *v1.Explanation {
 			g := m.explainGroup(id, &e)
 			waiting += uint64(e.Outstanding)
 			priority := f.priority(id)
-			if n := ahead(priority); n > 0 && shortOfRoom(e.Unblock) {
+			if n := ahead(priority); e.Unblock == allocator.HigherPriority {
+				g.Unblock = fmt.Sprintf("%s (%d) come first", g.Unblock, n)
+			} else if n > 0 && shortOfRoom(e.Unblock) {
 				g.Unblock = fmt.Sprintf("%s (%d) come first; then %s", reasonTexts[allocator.HigherPriority].help, n, g.Unblock)
 			}
 			if first == nil || priority > highest {
@@ -265,8 +267,7 @@ func (f *framework) priority(id allocator.GroupID) int32 {
 	return 0
 }
 
-// ahead tells how many tasks wait in a framework's groups of a higher priority than the given one. They are counted here
-// and not by the allocator, where an agent that has room for both is never left with it.
+// ahead tells how many tasks wait in a framework's groups of a higher priority than the given one.
 func (m *machine) ahead(f *framework) func(priority int32) uint64 {
 	waiting := map[int32]uint64{}
 	m.alloc.Groups(allocator.FrameworkID(f.num), func(id allocator.GroupID) {
