@@ -256,9 +256,11 @@ func (a *app) explainCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "explain JOB", Short: "Say why a job waits, and what would help", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
 		Long: `Explain says for each request of a job that waits on how many agents it cannot be served
-now, by the first reason, and what would unblock it; that is exact. REFUSED is how often it
-was passed over for a reason since it began to wait; for lack of room, and where others came
-first, that is counted for all requests of the same shape together.`,
+now, by the first reason, and what would unblock it. REFUSED is how often that was the
+reason: each time that an agent has room again it is looked at once for all waiting requests
+of one shape, and each of them counts what came of it. An agent that is too full, or whose
+room went to others, counts while the request waits; an offer that was declined, timed out or
+was taken back counts as long as the request is there.`,
 		Example: "  fairway explain job-000001",
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(c, func(ctx context.Context, b *client.Client) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -129,7 +130,7 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 no broker answer
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.brokerCommand(), a.agentCommand(), a.devCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(),
 		a.logsCommand(), a.killCommand(), a.agentsCommand(), a.rolesCommand(), a.explainCommand(), a.catCommand(), a.flightCommand(),
-		a.confCommand(), versionCommand())
+		a.confCommand(), a.versionCommand())
 	root.AddCommand(a.hiddenCommands()...)
 	for _, c := range root.Commands() {
 		if c.Args == nil && !c.HasSubCommands() {
@@ -157,10 +158,13 @@ func wrapArgs(c *cobra.Command) {
 	}
 }
 
-func versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Example: "  fairway version",
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Print the version", Example: "  fairway version\n  fairway version -o json",
 		Annotations: map[string]string{"conf": "none"}, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if a.output == "json" {
+				return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"version": version})
+			}
 			_, err := fmt.Fprintln(c.OutOrStdout(), "fairway", version)
 			return err
 		}}

@@ -31,8 +31,8 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitbroker": waitBroker, "interrupt": interrupt, "metrics": metrics,
-			"awaitrunning": awaitRunning, "withid": withID,
-			"awaitlog": awaitLog, "exits": exits},
+			"awaitrunning": awaitRunning, "withid": withID, "noprofiles": noProfiles, "garbage": garbage,
+			"awaitlog": awaitLog, "awaitexplain": awaitExplain, "exits": exits},
 		Condition: func(c string) (bool, error) {
 			if c == "root" {
 				return os.Geteuid() == 0, nil
@@ -165,15 +165,62 @@ func metrics(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// noProfiles ADDRESS...: neither those addresses nor the agents' data servers show what only the admin address may.
+func noProfiles(ts *testscript.TestScript, neg bool, args []string) {
+	c, err := client.Dial(client.Options{Address: ts.Getenv("FAIRWAY_BROKER")})
+	ts.Check(err)
+	defer c.Close()
+	r, err := c.ListAgents(context.Background(), api.Caller{}, &v1.ListAgentsRequest{})
+	ts.Check(err)
+	for _, a := range r.Agents {
+		args = append(args, a.Info.DataAddress)
+	}
+	h := &http.Client{Timeout: 10 * time.Second}
+	for _, address := range args {
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/heap", "/metrics"} {
+			r, err := h.Get("http://" + address + path)
+			if err != nil {
+				continue // it does not speak HTTP/1
+			}
+			r.Body.Close()
+			if r.StatusCode < 400 {
+				ts.Fatalf("%s serves %s: %s", address, path, r.Status)
+			}
+		}
+	}
+}
+
+// garbage ADDRESS...: what no protocol knows is cut off by each of those ports.
+func garbage(ts *testscript.TestScript, neg bool, args []string) {
+	for _, address := range args {
+		for _, junk := range []string{"\x00\x01\xff\xfe", "GET / HTTP/9.9\r\n\r\n", "hrpc\x09\x00\xdf" + strings.Repeat("\xff", 4096), strings.Repeat("A", 1<<20) + "\r\n\r\n"} {
+			c, err := net.Dial("tcp", address)
+			ts.Check(err)
+			ts.Check(c.SetDeadline(time.Now().Add(20 * time.Second)))
+			_, _ = c.Write([]byte(junk)) // it may be cut off before the last byte
+			_ = c.(*net.TCPConn).CloseWrite()
+			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+				ts.Fatalf("%s: garbage %.20q was not cut off", address, junk)
+			}
+			c.Close()
+		}
+	}
+}
+
 // awaitLog asks for a job's logs until they hold a text: a program's first line comes after it is said to run.
-func awaitLog(ts *testscript.TestScript, neg bool, args []string) {
+func awaitLog(ts *testscript.TestScript, neg bool, args []string) { awaitText(ts, "logs", args) }
+
+// awaitExplain asks why a job waits until the answer holds a text: its coordinator must have begun.
+func awaitExplain(ts *testscript.TestScript, neg bool, args []string) { awaitText(ts, "explain", args) }
+
+func awaitText(ts *testscript.TestScript, command string, args []string) {
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		withID(ts, false, []string{args[0], "fairway", "logs"})
+		withID(ts, false, []string{args[0], "fairway", command})
 		if strings.Contains(ts.ReadFile("stdout"), args[1]) {
 			return
 		}
 	}
-	ts.Fatalf("the logs do not hold %q", args[1])
+	ts.Fatalf("%s does not say %q", command, args[1])
 }
 
 // exits CODE COMMAND... runs a command that must end with an exit code.
