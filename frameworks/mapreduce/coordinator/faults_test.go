@@ -108,6 +108,55 @@ func TestRetriesElsewhere(t *testing.T) {
 	}
 }
 
+// TestLimitsFailTheJob has every attempt of a map end by its container's limits, or hang: the job's error says which limit
+// it was and what to do about it.
+func TestLimitsFailTheJob(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault func(c *cluster, ctx context.Context, task *v1.TaskSpec) *sdktest.Exit
+		want  []string
+	}{
+		"memory": {func(*cluster, context.Context, *v1.TaskSpec) *sdktest.Exit {
+			return &sdktest.Exit{Code: 137, Reason: v1.TaskReason_TASK_REASON_MEMORY_LIMIT, Message: "over its memory limit of 96 MiB (peak 97 MiB)"}
+		}, []string{"over its memory limit of 96 MiB (peak 97 MiB)", "raise mapreduce.map.memory.mb"}},
+		"disk": {func(*cluster, context.Context, *v1.TaskSpec) *sdktest.Exit {
+			return &sdktest.Exit{Code: 1, Reason: v1.TaskReason_TASK_REASON_DISK_LIMIT, Message: "exited with code 1; the disk is full"}
+		}, []string{"the disk is full"}},
+		"hangs": {func(c *cluster, ctx context.Context, task *v1.TaskSpec) *sdktest.Exit {
+			return c.hang(ctx, task)
+		}, []string{"no progress for 200ms", "mapreduce.task.timeout"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 2, 2)
+			c.fault = func(ctx context.Context, _ sdktest.Agent, task *v1.TaskSpec) *sdktest.Exit {
+				if strings.HasPrefix(task.Name, "map 0") {
+					return tc.fault(c, ctx, task)
+				}
+				return nil
+			}
+			job, _ := c.job(100, 1, 1)
+			job.MaxAttempts, job.TaskTimeout = 2, int64(time.Minute)
+			if name == "hangs" {
+				job.TaskTimeout = int64(200 * time.Millisecond)
+			}
+			r, err := c.runJob(c.options(job))
+			if !errors.Is(err, coordinator.ErrFailed) || r.Phase != v1.JobPhase_JOB_PHASE_FAILED {
+				t.Fatalf("err = %v, result %v", err, r)
+			}
+			for _, w := range append(tc.want, "map 0 of 1 failed 2 times") {
+				if !strings.Contains(r.Message, w) {
+					t.Errorf("message lacks %q: %s", w, r.Message)
+				}
+			}
+			if c.count("map 0") != 2 {
+				t.Errorf("%d attempts", c.count("map 0"))
+			}
+			if _, err := os.Stat(filepath.Join(c.dir, "out")); err == nil {
+				t.Error("a failed job left its output folder")
+			}
+		})
+	}
+}
+
 func TestFailureSaysWhy(t *testing.T) {
 	c := newCluster(t, 1, 2)
 	c.registry.Mapper("picky", mapreduce.Map(func(_ *mapreduce.Context, _, v []byte, _ mapreduce.Emitter) error {

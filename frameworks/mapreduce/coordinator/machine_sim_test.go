@@ -54,6 +54,7 @@ type try struct {
 	done    bool // it has said its last word
 	ended   bool // its container is no more
 	killed  bool
+	hangs   bool // does nothing any more until it is killed
 	fetched map[int]spec.MapOutput
 	blamed  map[[2]int]bool
 	known   map[int]spec.MapOutput
@@ -263,6 +264,8 @@ func (w *world) advance(t *try) bool {
 		return false
 	case t.killed:
 		w.exit(t, v1.TaskState_TASK_STATE_KILLED, v1.TaskReason_TASK_REASON_KILL_ASKED)
+	case t.hangs:
+		return false
 	case !t.running:
 		t.running = true
 		w.tell(t, v1.TaskState_TASK_STATE_RUNNING, 0)
@@ -435,7 +438,8 @@ func splits(n int) []spec.Split {
 
 func TestMachineUnderRandomFaults(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		job := &spec.Job{Reduces: rapid.IntRange(0, 3).Draw(rt, "reduces"), Speculative: rapid.Bool().Draw(rt, "speculative")}
+		job := &spec.Job{Reduces: rapid.IntRange(0, 3).Draw(rt, "reduces"), Speculative: rapid.Bool().Draw(rt, "speculative"),
+			TaskTimeout: int64(200 * time.Second)} // finish waits longer
 		maps := rapid.IntRange(0, 5).Draw(rt, "maps")
 		w := newWorld(job, rapid.IntRange(1, 3).Draw(rt, "agents"), rapid.IntRange(1, 3).Draw(rt, "slots"), rt.Fatalf)
 		w.step(Registered{NextSequence: 1})
@@ -446,7 +450,7 @@ func TestMachineUnderRandomFaults(t *testing.T) {
 			if w.ended != nil {
 				break
 			}
-			switch rapid.IntRange(0, 19).Draw(rt, "move") {
+			switch rapid.IntRange(0, 20).Draw(rt, "move") {
 			case 0, 1, 2, 3, 4, 5:
 				if gs, as := w.wanting(); len(gs) > 0 {
 					i := rapid.IntRange(0, len(gs)-1).Draw(rt, "which")
@@ -456,7 +460,7 @@ func TestMachineUnderRandomFaults(t *testing.T) {
 				if len(w.tries) > 0 {
 					w.advance(w.tries[rapid.IntRange(0, len(w.tries)-1).Draw(rt, "try")])
 				}
-			case 13: // a process dies, or its work fails
+			case 13: // a process dies, takes too much memory or disk, or its work fails
 				if len(w.tries) > 0 {
 					x := w.tries[rapid.IntRange(0, len(w.tries)-1).Draw(rt, "try")]
 					if x.ended || x.agent.gone || !x.running {
@@ -468,7 +472,8 @@ func TestMachineUnderRandomFaults(t *testing.T) {
 							w.step(Failed{Sequence: x.Sequence, Message: "bad luck"})
 						}
 					} else {
-						w.exit(x, v1.TaskState_TASK_STATE_FAILED, v1.TaskReason_TASK_REASON_SIGNALLED)
+						w.exit(x, v1.TaskState_TASK_STATE_FAILED, rapid.SampledFrom([]v1.TaskReason{v1.TaskReason_TASK_REASON_SIGNALLED,
+							v1.TaskReason_TASK_REASON_MEMORY_LIMIT, v1.TaskReason_TASK_REASON_DISK_LIMIT}).Draw(rt, "reason"))
 					}
 				}
 			case 14:
@@ -493,6 +498,11 @@ func TestMachineUnderRandomFaults(t *testing.T) {
 				}
 			case 19:
 				w.shell()
+			case 20:
+				if len(w.tries) > 0 {
+					x := w.tries[rapid.IntRange(0, len(w.tries)-1).Draw(rt, "hangs")]
+					x.hangs = x.running
+				}
 			}
 		}
 		if !ready && w.ended == nil {

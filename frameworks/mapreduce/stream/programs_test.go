@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"fairway/frameworks/mapreduce"
 	"fairway/frameworks/mapreduce/input"
@@ -456,18 +458,44 @@ func TestSplitCommand(t *testing.T) {
 }
 
 func FuzzSplitCommand(f *testing.F) {
-	f.Add(`a 'b c' "d\"" \e`)
-	f.Fuzz(func(t *testing.T, s string) { SplitCommand(s) })
+	for _, s := range []string{`a 'b c' "d\"" \e`, `''`, `a\`, `"`, "a\x00", "\t \n", `'it'"'"'s'`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		args, err := SplitCommand(s)
+		if err != nil {
+			return
+		}
+		// Quoted, the same arguments come out again.
+		var line strings.Builder
+		for _, a := range args {
+			line.WriteString(" '" + strings.ReplaceAll(a, "'", `'"'"'`) + "'")
+		}
+		if again, err := SplitCommand(line.String()); err != nil || !slices.Equal(again, args) {
+			t.Errorf("%q is %q, and that quoted %q, %v", s, args, again, err)
+		}
+	})
 }
 
 func FuzzReporter(f *testing.F) {
-	for _, s := range []string{"counter:g,n,1", "counter:g,n,x", "status:hello", "counter:,,", "counter:a,b,9223372036854775808"} {
+	for _, s := range []string{"counter:g,n,1", "counter:g,n,x", "status:hello", "counter:,,", "counter:a,b,9223372036854775808", "counter:g,a,b,1",
+		"status:\xff", "counter:g,n,1\nreporter:counter:g,n,1\ntalk\r\n"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		rec := &recorder{}
-		r := &run{cx: &mapreduce.Context{Job: &spec.Job{}, Reporter: rec}, p: &Programs{Stderr: io.Discard}}
-		r.readStderr(strings.NewReader("reporter:"+s), new(atomic.Int64))
+		var talk bytes.Buffer
+		r := &run{cx: &mapreduce.Context{Job: &spec.Job{}, Reporter: rec}, p: &Programs{Stderr: &talk}}
+		obeyed := new(atomic.Int64)
+		if err := r.readStderr(strings.NewReader("reporter:"+s), obeyed); err != nil {
+			t.Fatal(err)
+		}
+		if !utf8.ValidString(rec.status) || strings.Contains(rec.status, "\n") || len(rec.status) > 3*tailLength {
+			t.Errorf("status %q", rec.status)
+		}
+		if obeyed.Load() == 0 && talk.String() != "reporter:"+s {
+			t.Errorf("%q was passed on as %q", s, talk.String())
+		}
 	})
 }
 

@@ -372,3 +372,18 @@ func FuzzTaskMessage(f *testing.F) {
 		}
 	})
 }
+
+func FuzzTaskID(f *testing.F) {
+	for _, s := range []string{"framework-1/2", "/1", "a/b/3", "a/-1", "a/18446744073709551616", "a/+1", "a/01"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		framework, sequence, err := parseTask(s)
+		if err != nil {
+			return
+		}
+		if again, n, err := parseTask(fmt.Sprintf("%s/%d", framework, sequence)); framework == "" || again != framework || n != sequence || err != nil {
+			t.Errorf("%q is %q, %d; again %q, %d, %v", s, framework, sequence, again, n, err)
+		}
+	})
+}
