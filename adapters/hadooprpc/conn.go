@@ -103,7 +103,7 @@ func (c *conn) serve() {
 // refuse logs, tells the client, and lets it read that before the connection goes: closing with unread input would reset it.
 func (c *conn) refuse(v *violation) {
 	c.s.metrics.refused.WithLabelValues(v.reason).Inc()
-	c.s.refusals.note(c.nc.RemoteAddr(), v.reason, v.err.Class+": "+v.err.Error())
+	c.s.refusals.note(c.nc.RemoteAddr(), v.reason, v.err.Class, v.err.Error())
 	switch {
 	case v.silent:
 		return
@@ -282,7 +282,7 @@ func (c *conn) start(k *call, rest []byte) (bool, error) {
 	m, e := c.s.find(k.to)
 	if e != nil {
 		c.s.metrics.refused.WithLabelValues("unknown call").Inc()
-		c.s.refusals.note(c.nc.RemoteAddr(), "unknown call", e.Error())
+		c.s.refusals.note(c.nc.RemoteAddr(), "unknown call", e.Class, e.Error())
 		c.sendException(&k.head, e)
 		return false, nil
 	}

@@ -58,7 +58,7 @@ func (d *door) accept(ctx context.Context, ln net.Listener) error {
 		}
 		// Out of file descriptors, mostly: those that are open go on, and it may pass.
 		pause = min(max(2*pause, 5*time.Millisecond), longest)
-		d.s.refusals.note(nil, "accept", err.Error())
+		d.s.refusals.note(nil, "accept", "", err.Error())
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -103,7 +103,7 @@ func (d *door) admit(nc net.Conn) {
 
 func (d *door) refused(nc net.Conn, reason, detail string) {
 	d.s.metrics.refused.WithLabelValues(reason).Inc()
-	d.s.refusals.note(nc.RemoteAddr(), reason, detail)
+	d.s.refusals.note(nc.RemoteAddr(), reason, "", detail)
 	_ = nc.Close()
 }
 

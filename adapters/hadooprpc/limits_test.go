@@ -478,7 +478,7 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 			t.Errorf("%v, %v", all[0].ContextMap(), all[1].ContextMap())
 		}
 		for i := range 2 * maxRefusals {
-			r.refusals.note(&net.TCPAddr{IP: net.IPv4(10, 0, byte(i>>8), byte(i))}, "test", "")
+			r.refusals.note(&net.TCPAddr{IP: net.IPv4(10, 0, byte(i>>8), byte(i))}, "test", "", "")
 		}
 		if n := len(r.refusals.seen); n > maxRefusals {
 			t.Errorf("%d are remembered", n)

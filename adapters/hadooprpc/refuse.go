@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	refusalQuiet = time.Minute // the same reason from the same host is logged once in it
+	refusalQuiet = time.Minute // the same reason, with the same class of exception, from the same host is logged once in it
 	maxRefusals  = 1024        // hosts and reasons that are remembered
 )
 
@@ -22,15 +22,16 @@ type refusals struct {
 	silent int // not logged as the memory was full
 }
 
-type refusal struct{ host, reason string }
+type refusal struct{ host, reason, class string }
 
 type repeated struct {
 	logged time.Time
 	more   int
 }
 
-// note logs, unless the same was logged less than refusalQuiet ago.
-func (r *refusals) note(peer net.Addr, reason, detail string) {
+// note logs, unless the same was logged less than refusalQuiet ago. class is that of the exception that the peer gets, "" if
+// it gets none.
+func (r *refusals) note(peer net.Addr, reason, class, detail string) {
 	host := ""
 	if peer != nil {
 		host = peer.String()
@@ -38,7 +39,7 @@ func (r *refusals) note(peer net.Addr, reason, detail string) {
 			host = h
 		}
 	}
-	now, key := time.Now(), refusal{host, reason}
+	now, key := time.Now(), refusal{host, reason, class}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.seen[key]
@@ -61,7 +62,7 @@ func (r *refusals) note(peer net.Addr, reason, detail string) {
 		e = &repeated{}
 		r.seen[key] = e
 	}
-	r.log.Warn("refused", zap.Stringer("peer", stringer{peer}), zap.String("reason", reason), zap.String("detail", detail),
+	r.log.Warn("refused", zap.Stringer("peer", stringer{peer}), zap.String("reason", reason), zap.String("class", class), zap.String("detail", detail),
 		zap.Int("before", e.more), zap.Int("other_peers_before", r.silent))
 	e.logged, e.more, r.silent = now, 0, 0
 }

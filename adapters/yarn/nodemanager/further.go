@@ -24,6 +24,7 @@ func (m *Manager) signalToContainer(_ context.Context, c *hadooprpc.Caller, q *w
 		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "%v", err)
 	}
 	if err := m.signal(who, cid, q.GetCommand()); err != nil {
+		m.refusals.log(m.log, c.Remote, who.Attempt.String(), "signal", err)
 		return nil, err
 	}
 	return &wire.SignalContainerResponseProto{}, nil
@@ -86,6 +87,7 @@ func (m *Manager) update(ctx context.Context, c *hadooprpc.Caller, tokens []*had
 	for _, t := range tokens {
 		permit, err := m.permitted(ctx, who, t.GetIdentifier(), t.GetPassword())
 		if err != nil {
+			m.refusals.log(m.log, c.Remote, who.Attempt.String(), "update", err)
 			return nil, err
 		}
 		bad = append(bad, failed(permit.ID, hadooprpc.Errorf(hadooprpc.YarnException, "the resources of container %s cannot be changed while it runs", permit.ID)))

@@ -69,10 +69,10 @@ func (m *Manager) startContainers(ctx context.Context, c *hadooprpc.Caller, q *w
 		case err == nil:
 			r.SucceededRequests = append(r.SucceededRequests, t.ID.Proto())
 		case errors.As(err, &e) && e.Class == hadooprpc.InvalidToken:
-			m.refusals.log(m.log, c.Remote, who.Attempt.String(), err)
+			m.refusals.log(m.log, c.Remote, who.Attempt.String(), "start", err)
 			return nil, err
 		default:
-			m.refusals.log(m.log, c.Remote, who.Attempt.String(), err)
+			m.refusals.log(m.log, c.Remote, who.Attempt.String(), "start", err)
 			r.FailedRequests = append(r.FailedRequests, failed(t.ID, err))
 		}
 	}
@@ -138,7 +138,7 @@ func (m *Manager) stopContainers(_ context.Context, caller_ *hadooprpc.Caller, q
 			if errors.Is(err, errUnknown) {
 				err = hadooprpc.Errorf(hadooprpc.YarnException, "Container %s is not handled by this NodeManager", cid)
 			}
-			m.refusals.log(m.log, caller_.Remote, who.Attempt.String(), err)
+			m.refusals.log(m.log, caller_.Remote, who.Attempt.String(), "stop", err)
 			r.FailedRequests = append(r.FailedRequests, failed(cid, err))
 			continue
 		}
@@ -170,8 +170,10 @@ func (m *Manager) getContainerStatuses(_ context.Context, caller_ *hadooprpc.Cal
 		}
 		c, err := m.of(who, cid, "get status for")
 		if err != nil {
-			if errors.Is(err, errUnknown) {
+			if errors.Is(err, errUnknown) { // its own, and gone: no offence
 				err = hadooprpc.Errorf(hadooprpc.YarnException, "Container %s is not handled by this NodeManager", cid)
+			} else {
+				m.refusals.log(m.log, caller_.Remote, who.Attempt.String(), "status", err)
 			}
 			r.FailedRequests = append(r.FailedRequests, failed(cid, err))
 			continue

@@ -1,15 +1,18 @@
 package nodemanager
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
+
+	"fairway/adapters/hadooprpc"
 )
 
-// refusals logs what was refused once a minute for each peer and attempt: whoever tries again and again does not fill the
-// log.
+// refusals logs what was refused once a minute for each peer, attempt, and class of what it did not get: whoever tries again
+// and again does not fill the log.
 type refusals struct {
 	mu   sync.Mutex
 	seen map[string]time.Time
@@ -20,7 +23,8 @@ const (
 	maxRefusals  = 1000
 )
 
-func (r *refusals) log(log *zap.Logger, peer net.Addr, attempt string, err error) {
+// log takes what the attempt wanted to do, such as "stop", and why it may not.
+func (r *refusals) log(log *zap.Logger, peer net.Addr, attempt, wanted string, err error) {
 	address := ""
 	if peer != nil {
 		address = peer.String()
@@ -29,8 +33,12 @@ func (r *refusals) log(log *zap.Logger, peer net.Addr, attempt string, err error
 	if e != nil {
 		host = address
 	}
-	if r.first(host+" "+attempt, time.Now()) {
-		log.Warn("refused a request for a container", zap.String("peer", address), zap.String("attempt", attempt), zap.Error(err))
+	class := ""
+	if x := (*hadooprpc.Exception)(nil); errors.As(err, &x) {
+		class = x.Class
+	}
+	if r.first(host+" "+attempt+" "+wanted+" "+class, time.Now()) {
+		log.Warn("refused a request for a container", zap.String("peer", address), zap.String("attempt", attempt), zap.String("wanted", wanted), zap.Error(err))
 	}
 }
 
