@@ -94,6 +94,7 @@ func TestRefusals(t *testing.T) {
 		{"level", "log: {level: loud}\n", "", "none of debug"},
 		{"env key", "", "FAIRWAY_BROKER_LISTN=x", `did you mean "broker.listen"?`},
 		{"env value", "", "FAIRWAY_BROKER_INSECURE=maybe", "neither true nor false"},
+		{"two labels", "agent: {attributes: {yarn.label: \"gpu,fast\"}}\n", "", `agent.attributes yarn.label: "gpu,fast" is no node label`},
 		{"alias", "a: &x {}\nbroker: *x\n", "", "line"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -312,6 +312,9 @@ func (c *Config) validate() error {
 	if c.Agent.SandboxFree < 0 || c.Agent.SandboxFree >= 1 {
 		return fmt.Errorf("agent.sandbox_free: %v is not between 0 and 1", c.Agent.SandboxFree)
 	}
+	if label := c.Agent.Attributes[labelAttribute]; label != "" && !labelPattern.MatchString(label) {
+		return fmt.Errorf("agent.attributes %s: %q is no node label: up to 255 letters, digits, - and _, the first a letter or digit", labelAttribute, label)
+	}
 	if err := c.YARN.validate(b.Insecure); err != nil {
 		return err
 	}

@@ -4,9 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 )
+
+// labelAttribute is the attribute of an agent that is its label in YARN; labelPattern is what YARN takes for one.
+const labelAttribute = "yarn.label"
+
+var labelPattern = regexp.MustCompile(`^[0-9a-zA-Z][0-9a-zA-Z_-]{0,254}$`)
 
 // YARN configures the face that unmodified Hadoop and Spark clients see. Broker and agents read the same section.
 type YARN struct {

@@ -2,6 +2,7 @@ package resourcemanager
 
 import (
 	"context"
+	"fmt"
 
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
@@ -14,7 +15,7 @@ import (
 // adminProtocol is what `yarn rmadmin` calls. What has nothing to read again in Fairway says so instead of succeeding.
 func (m *Manager) adminProtocol() hadooprpc.Protocol {
 	no := func(why string) hadooprpc.Method { return refuse(hadooprpc.YarnException, why) }
-	labels := "Node-label-based scheduling is disabled. Please check yarn.node-labels.enabled"
+	labels := func(method string) hadooprpc.Method { return no(fmt.Sprintf(saidOwnLabels, method)) }
 	federation := "Federation is not enabled"
 	methods := map[string]hadooprpc.Method{
 		"refreshQueues":                       hadooprpc.Handle(m.refreshQueues),
@@ -28,9 +29,9 @@ func (m *Manager) adminProtocol() hadooprpc.Protocol {
 		"refreshServiceAcls":                  hadooprpc.Handle(m.refreshServiceACLs),
 		"refreshClusterMaxPriority":           no("priorities of applications have no limit"),
 		"updateNodeResource":                  no("an agent's own configuration states its resources; change it there"),
-		"addToClusterNodeLabels":              no(labels),
-		"removeFromClusterNodeLabels":         no(labels),
-		"replaceLabelsOnNodes":                no(labels),
+		"addToClusterNodeLabels":              labels("addToClusterNodeLabels"),
+		"removeFromClusterNodeLabels":         labels("removeFromClusterNodeLabels"),
+		"replaceLabelsOnNodes":                labels("replaceLabelsOnNode"),
 		"mapAttributesToNodes":                no("attributes of nodes are not enabled"),
 	}
 	for _, name := range []string{"deregisterSubCluster", "saveFederationQueuePolicy", "batchSaveFederationQueuePolicies", "listFederationQueuePolicies",

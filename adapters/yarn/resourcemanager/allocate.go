@@ -118,6 +118,7 @@ type checked struct {
 type checkedAsk struct {
 	key   askKey
 	name  string
+	label string // of a "*" row
 	count int64
 	relax bool
 }
@@ -135,6 +136,7 @@ func (m *Manager) check(a *application, t *attempt, q *wire.AllocateRequestProto
 	if len(q.GetAsk()) > m.o.MaxAsks {
 		return nil, hadooprpc.Errorf(hadooprpc.InvalidResourceRequest, "Invalid resource request, %d rows in one call; %d are the most", len(q.GetAsk()), m.o.MaxAsks)
 	}
+	s := m.cluster()
 	var last *wire.ResourceProto
 	var lastAmount amount
 	for _, r := range q.GetAsk() {
@@ -142,8 +144,9 @@ func (m *Manager) check(a *application, t *attempt, q *wire.AllocateRequestProto
 		if name == "" || len(name) > maxPlaceName || !utf8Clean(name) {
 			return nil, hadooprpc.Errorf(hadooprpc.InvalidResourceRequest, "Invalid resource request, resource name %.64q", name)
 		}
-		if r.GetNodeLabelExpression() != "" {
-			return nil, hadooprpc.Errorf(hadooprpc.InvalidLabelResourceRequest, "%s", saidNoLabels)
+		label, err := a.checkLabel(s, t, r)
+		if err != nil {
+			return nil, err
 		}
 		if n := r.GetNumContainers(); n < 0 || n > maxWanted {
 			return nil, hadooprpc.Errorf(hadooprpc.InvalidResourceRequest, "Invalid resource request, %d containers", n)
@@ -156,7 +159,7 @@ func (m *Manager) check(a *application, t *attempt, q *wire.AllocateRequestProto
 			last = r.GetCapability()
 		}
 		x.asks = append(x.asks, checkedAsk{
-			key: askKey{priority: r.GetPriority().GetPriority(), requestID: r.GetAllocationRequestId(), amount: lastAmount}, name: name,
+			key: askKey{priority: r.GetPriority().GetPriority(), requestID: r.GetAllocationRequestId(), amount: lastAmount}, name: name, label: label,
 			count: int64(r.GetNumContainers()), relax: r.GetRelaxLocality(),
 		})
 	}
@@ -293,9 +296,16 @@ func (a *application) apply(t *attempt, q *wire.AllocateRequestProto, x *checked
 		// The totals come first, so that the rows of places know whether anything is wanted at all.
 		for _, total := range []bool{true, false} {
 			for _, r := range x.asks {
-				if (r.name == anywhere) == total && t.asks.set(r.key, r.name, r.count, r.relax, undelivered, newID) {
+				if (r.name == anywhere) != total {
+					continue
+				}
+				if t.asks.set(r.key, r.name, r.count, r.relax, undelivered, newID) {
 					more = true
 					t.asks.groups[r.key].since = now
+				}
+				if g := t.asks.groups[r.key]; total && g != nil && g.label != r.label {
+					g.label, g.since = r.label, now
+					more = more || g.any.count > 0
 				}
 			}
 		}
@@ -394,10 +404,14 @@ func (a *application) headroom(s *snapshot) amount {
 	if r == nil {
 		return amount{}
 	}
-	if a.baseline != s {
-		return r.headroom
+	room := r.headroom
+	if len(s.split.labels) > 0 {
+		room = room.least(a.reach(s))
 	}
-	return r.headroom.minus(a.held.minus(a.baseHeld))
+	if a.baseline != s {
+		return room
+	}
+	return room.minus(a.held.minus(a.baseHeld))
 }
 
 func (m *Manager) finishMaster(ctx context.Context, c *hadooprpc.Caller, q *wire.FinishApplicationMasterRequestProto) (proto.Message, error) {

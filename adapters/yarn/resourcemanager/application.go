@@ -32,6 +32,8 @@ type application struct {
 	validity    time.Duration
 	keep        bool // containers outlive their attempt
 	isUnmanaged bool
+	label       string // of asks that name none; "": none
+	masterLabel string
 
 	wake chan struct{} // of capacity one: something waits to be sent, or a time has changed
 
@@ -179,6 +181,7 @@ func (a *application) describe() Application {
 		ID: a.id, User: a.user, Name: a.name, Queue: a.queue.name, Type: a.kind, Tags: a.tags, Priority: a.priority, State: a.state, FinalStatus: a.final,
 		Diagnostics: a.diagnostic, Submitted: a.submitted, Launched: a.launched, Finished: a.finished, Expires: a.expires, Unmanaged: a.isUnmanaged,
 		Host: "N/A", RPCPort: -1, OriginalURL: a.tracking, Live: !a.ended, Containers: a.heldCount, Memory: a.held.memory, VCores: int64(a.held.vcores),
+		Label: a.label, MasterLabel: a.masterLabel,
 	}
 	memory, vcores := a.memoryMillis, a.vcoreMillis
 	now := time.Now()

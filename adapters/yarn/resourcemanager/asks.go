@@ -32,6 +32,7 @@ type askGroup struct {
 	id      uint64
 	version uint64
 	key     askKey
+	label   string // of the agents that may serve it; "": those without one
 	any     row
 	hosts   map[string]*row // by lower-case name
 	racks   map[string]*row
@@ -169,7 +170,7 @@ func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents 
 }
 
 // update is what the broker is to be told: groups that have changed, and groups of which nothing is left.
-func (t *askTable) update(racks map[string]bool, hosts, agents []string, undelivered []*container) *v1.UpdateRequests {
+func (t *askTable) update(racks map[string]bool, hosts []string, agents func(label string) []string, undelivered []*container) *v1.UpdateRequests {
 	u := &v1.UpdateRequests{}
 	for _, g := range t.byID {
 		if !g.dirty {
@@ -182,7 +183,7 @@ func (t *askTable) update(racks map[string]bool, hosts, agents []string, undeliv
 			delete(t.groups, g.key)
 			continue
 		}
-		u.Groups = append(u.Groups, g.request(racks, hosts, agents))
+		u.Groups = append(u.Groups, g.request(racks, hosts, agents(g.label)))
 	}
 	if len(u.Groups) == 0 && len(u.Removed) == 0 {
 		return nil

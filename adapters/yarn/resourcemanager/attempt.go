@@ -63,7 +63,7 @@ func (a *application) askMaster() {
 	a.lastGroup++
 	t.masterAsk = a.lastGroup
 	s := a.m.cluster()
-	g := &v1.RequestGroup{Id: t.masterAsk, Version: 1, Shape: a.shape.shape(), Priority: masterPriority, Total: 1, ExcludedAgents: s.foreign}
+	g := &v1.RequestGroup{Id: t.masterAsk, Version: 1, Shape: a.shape.shape(), Priority: masterPriority, Total: 1, ExcludedAgents: s.split.excluded(a.masterLabel)}
 	for _, r := range a.submission.GetAmContainerResourceRequest() {
 		switch name := r.GetResourceName(); {
 		case r.GetNumContainers() <= 0:
@@ -103,7 +103,7 @@ func (a *application) ask() {
 			}
 		}
 	}
-	if u := t.asks.update(s.racks, hosts, s.foreign, a.undelivered(t)); u != nil {
+	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t)); u != nil {
 		u.LastOffer = a.lastOffer
 		a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: u}})
 	}
@@ -137,6 +137,9 @@ func (a *application) offered(offers []*v1.Offer) {
 			a.decline(o, time.Hour)
 		case t == nil || a.closing || o.Count == 0:
 			a.decline(o, 0)
+		case !a.mayServe(t, o):
+			a.decline(o, labelPause)
+			a.m.askLook()
 		case o.Group == t.masterAsk:
 			a.accept(t, o, where, nil, 1)
 		default:
@@ -159,7 +162,7 @@ func (a *application) accept(t *attempt, o *v1.Offer, where id.NodeID, g *askGro
 	for range n {
 		c := &container{
 			task: a.nextTask, agent: o.AgentId, node: where, nodeHTTP: o.Attributes[httpAttribute], hosts: hostNames(where, o.Host, o.Addresses), rack: rackName(o.Rack),
-			amount: a.shape, requestID: -1, isMaster: g == nil, created: now,
+			amount: a.shape, requestID: -1, isMaster: g == nil, created: now, label: o.Attributes[labelAttribute],
 		}
 		a.nextTask++
 		if g == nil {

@@ -43,10 +43,10 @@ func (m *Manager) clientProtocol() hadooprpc.Protocol {
 		"getQueueInfo":                hadooprpc.Handle(m.getQueueInfo),
 		"getQueueUserAcls":            hadooprpc.Handle(m.getQueueUserAcls),
 		"getResourceTypeInfo":         hadooprpc.Handle(m.getResourceTypes),
-		// No node has a label or an attribute.
-		"getNodeToLabels":          answer(&wire.GetNodesToLabelsResponseProto{}),
-		"getLabelsToNodes":         answer(&wire.GetLabelsToNodesResponseProto{}),
-		"getClusterNodeLabels":     answer(&wire.GetClusterNodeLabelsResponseProto{}),
+		"getNodeToLabels":             hadooprpc.Handle(m.getNodeToLabels),
+		"getLabelsToNodes":            hadooprpc.Handle(m.getLabelsToNodes),
+		"getClusterNodeLabels":        hadooprpc.Handle(m.getClusterNodeLabels),
+		// No node has an attribute.
 		"getClusterNodeAttributes": answer(&wire.GetClusterNodeAttributesResponseProto{}),
 		"getAttributesToNodes":     answer(&wire.GetAttributesToNodesResponseProto{}),
 		"getNodesToAttributes":     answer(&wire.GetNodesToAttributesResponseProto{}),

@@ -28,12 +28,13 @@ type snapshot struct {
 	at      time.Time
 	nodes   []*node // by name
 	byAgent map[string]*node
-	foreign []string        // agents without the service, in order
+	split   *partitions
 	racks   map[string]bool // of agents that may run containers
 	total   amount          // of active nodes
 	used    amount
 	free    amount
-	largest amount // of any node in each kind
+	freeOf  map[string]amount // by label
+	largest amount            // of any node in each kind
 	active  int
 	lost    int
 	roles   map[string]*roleState
@@ -53,6 +54,12 @@ type roleState struct {
 	absolute float64 // part of the cluster that is its by weight
 	maximum  float64 // part of the cluster that it may take
 	headroom amount  // what it could take now
+}
+
+func newSnapshot(at time.Time) *snapshot {
+	return &snapshot{
+		at: at, byAgent: map[string]*node{}, split: newPartitions(), racks: map[string]bool{}, freeOf: map[string]amount{}, roles: map[string]*roleState{},
+	}
 }
 
 func (s *snapshot) role(path string) *roleState { return s.roles[path] }
@@ -89,14 +96,16 @@ func (m *Manager) refresh(ctx context.Context) error {
 		return err
 	}
 	m.headrooms(s)
+	before := m.cluster()
 	m.snap.Store(s)
+	m.divide(before, s)
 	m.judgeNodes(s)
 	m.masters.settle(m)
 	return nil
 }
 
 func (m *Manager) survey(ctx context.Context) (*snapshot, error) {
-	s := &snapshot{at: time.Now(), byAgent: map[string]*node{}, racks: map[string]bool{}, roles: map[string]*roleState{}}
+	s := newSnapshot(time.Now())
 	for page := ""; ; {
 		r, err := m.o.Broker.ListAgents(ctx, operator, &v1.ListAgentsRequest{PageSize: 1000, PageToken: page})
 		if err != nil {
@@ -113,6 +122,7 @@ func (m *Manager) survey(ctx context.Context) (*snapshot, error) {
 		return cmp.Or(cmp.Compare(a.ID.Host, b.ID.Host), cmp.Compare(a.ID.Port, b.ID.Port), cmp.Compare(a.agent, b.agent))
 	})
 	s.dedupe()
+	s.split.settle()
 	roles, err := m.o.Broker.ListRoles(ctx, operator)
 	if err != nil {
 		return nil, fmt.Errorf("list roles: %w", err)
@@ -144,18 +154,22 @@ func (s *snapshot) dedupe() {
 func (s *snapshot) add(m *Manager, a *v1.Agent) {
 	info := a.GetInfo()
 	where, err := id.ParseNode(info.GetAttributes()[addressAttribute])
-	if err != nil {
-		if a.State == "active" {
-			s.foreign = append(s.foreign, a.Id)
+	label := info.GetAttributes()[labelAttribute]
+	if err != nil || label != "" && !labelPattern.MatchString(label) {
+		if a.State != "gone" {
+			s.split.foreign = append(s.split.foreign, a.Id)
 		}
 		return
+	}
+	if a.State != "gone" {
+		s.split.add(a.Id, label)
 	}
 	total, used := amountOf(info.Total), amountOf(a.Used)
 	n := &node{
 		agent: a.Id, host: info.Host, names: hostNames(where, info.Host, info.Addresses),
 		Node: Node{
 			ID: where, HTTP: info.Attributes[httpAttribute], Rack: rackName(info.Rack), State: wire.NodeStateProto_NS_RUNNING, Containers: int(a.Tasks),
-			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Heard: s.at, Version: m.o.Version,
+			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Heard: s.at, Version: m.o.Version, Label: label,
 		},
 	}
 	switch a.State {
@@ -188,9 +202,10 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 	s.total = s.total.plus(total)
 	s.used = s.used.plus(used)
 	if a.State == "active" {
-		s.free = s.free.plus(amountOf(&v1.Resources{
+		free := amountOf(&v1.Resources{
 			MemoryBytes: info.Total.GetMemoryBytes() - a.Used.GetMemoryBytes(), CpuMilli: info.Total.GetCpuMilli() - a.Used.GetCpuMilli(),
-		}))
+		})
+		s.free, s.freeOf[label] = s.free.plus(free), s.freeOf[label].plus(free)
 	}
 }
 

@@ -54,6 +54,7 @@ type container struct {
 	amount     amount
 	priority   int32
 	requestID  int64
+	label      string // of its agent; "": none
 	group      uint64 // that it was granted for; 0: none now
 	placed     place  // which rows it was counted in
 	isMaster   bool
@@ -124,6 +125,7 @@ func (c *container) proto(a *application, now time.Time) *wire.ContainerProto {
 		ID: c.id, Node: c.node.String(), User: a.user, MemoryMB: c.amount.memory, VCores: c.amount.vcores, Resources: c.amount.rows(),
 		Expires: now.Add(a.m.o.AskExpiry), KeyID: token.KeyID, ResourceManager: a.m.started.UnixMilli(), Priority: c.priority, Created: c.created,
 		LogAggregation: a.submission.GetLogAggregationContext(), Type: kind, Execution: wire.ExecutionTypeProto_GUARANTEED, AllocationRequestID: c.requestID,
+		NodeLabel: c.label,
 	}
 	return &wire.ContainerProto{
 		Id: c.id.Proto(), NodeId: c.node.Proto(), NodeHttpAddress: proto.String(c.nodeHTTP), Resource: c.amount.proto(),

@@ -67,7 +67,9 @@ func New(o Options) (*Manager, error) {
 		touched: map[string]map[*application]struct{}{},
 	}
 	m.stamp.Store(m.started.UnixMilli())
-	m.snap.Store(&snapshot{at: m.started, byAgent: map[string]*node{}, racks: map[string]bool{}, roles: map[string]*roleState{}, largest: amount{memory: 8192, vcores: 4}})
+	s := newSnapshot(m.started)
+	s.largest = amount{memory: 8192, vcores: 4}
+	m.snap.Store(s)
 	m.masters.queues = map[string]*masterQueue{}
 	m.begun = m.askNode
 	if m.met, err = newMetrics(m, o.Registerer); err != nil {

@@ -56,6 +56,8 @@ type Application struct {
 	ClusterShare float32 // percent of the cluster's
 	Unmanaged    bool
 	LogsURL      string // of the master's container; "": none
+	Label        string // of its asks that name none; "": none
+	MasterLabel  string
 }
 
 // Attempt is one run of a master.
@@ -105,6 +107,7 @@ type Node struct {
 	Health     string
 	Heard      time.Time
 	Version    string
+	Label      string // "": none
 }
 
 // QueueInfo is a role as a queue; the root is the first.

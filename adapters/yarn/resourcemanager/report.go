@@ -22,7 +22,8 @@ func (a *application) report(who string) *wire.ApplicationReportProto {
 		LaunchTime: proto.Int64(millis(x.Launched)), FinishTime: proto.Int64(millis(x.Finished)), FinalApplicationStatus: x.FinalStatus.Enum(),
 		CurrentApplicationAttemptId: attemptProto(x), Progress: proto.Float32(x.Progress), ApplicationType: proto.String(x.Type), ApplicationTags: x.Tags,
 		UnmanagedApplication: proto.Bool(x.Unmanaged), Priority: &wire.PriorityProto{Priority: proto.Int32(x.Priority)},
-		AppNodeLabelExpression: proto.String("<Not set>"), AmNodeLabelExpression: proto.String("<Not set>"), AppTimeouts: []*wire.AppTimeoutsMapProto{timeout(x, time.Now())},
+		AppNodeLabelExpression: proto.String(expressionText(x.Label)), AmNodeLabelExpression: proto.String(expressionText(x.MasterLabel)),
+		AppTimeouts: []*wire.AppTimeoutsMapProto{timeout(x, time.Now())},
 	}
 	usage := &wire.ApplicationResourceUsageReportProto{
 		NumUsedContainers: proto.Int32(int32(x.Containers)), NumReservedContainers: proto.Int32(0), UsedResources: token.Resource(x.Memory, int32(x.VCores)),
@@ -101,6 +102,9 @@ func nodeReport(n *node) *wire.NodeReportProto {
 		NodeId: n.ID.Proto(), HttpAddress: proto.String(n.HTTP), RackName: proto.String(n.Rack), Used: token.Resource(n.UsedMemory, int32(n.UsedVCores)),
 		Capability: token.Resource(n.Memory, int32(n.VCores)), NumContainers: proto.Int32(int32(n.Containers)), NodeState: n.State.Enum(),
 		HealthReport: proto.String(n.Health), LastHealthReportTime: proto.Int64(millis(n.Heard)), ContainersUtilization: utilization, NodeUtilization: utilization,
+	}
+	if n.Label != "" {
+		r.NodeLabels = []string{n.Label}
 	}
 	switch n.State {
 	case wire.NodeStateProto_NS_RUNNING:

@@ -210,13 +210,27 @@ type fakeTask struct {
 
 // agent adds one with memory in MiB.
 func (r *rig) agent(host, rack string, vcores, memory int64) *fakeAgent {
+	return r.labelled("", host, rack, vcores, memory)
+}
+
+// labelled adds one with a label, and waits until a snapshot knows it.
+func (r *rig) labelled(label, host, rack string, vcores, memory int64) *fakeAgent {
+	a := r.appear(label, host, rack, vcores, memory)
+	r.sleep(1100 * time.Millisecond) // a snapshot
+	return a
+}
+
+// appear adds one of which no snapshot knows yet.
+func (r *rig) appear(label, host, rack string, vcores, memory int64) *fakeAgent {
 	a := &fakeAgent{r: r, byName: map[string]*fakeTask{}, info: &v1.AgentInfo{
 		Host: host, Rack: rack, BootId: "boot", DataAddress: host + ":1", Total: &v1.Resources{CpuMilli: vcores * 1000, MemoryBytes: memory * mib},
 		Attributes: map[string]string{addressAttribute: host + ":8041", httpAttribute: host + ":8042"},
 	}}
+	if label != "" {
+		a.info.Attributes[labelAttribute] = label
+	}
 	r.agents = append(r.agents, a)
 	a.connect()
-	r.sleep(1100 * time.Millisecond) // a snapshot
 	return a
 }
 

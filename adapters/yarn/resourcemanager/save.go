@@ -249,7 +249,7 @@ func (a *application) adoptTask(s *v1.TaskStatus, now time.Time) {
 	}
 	c.wasWaiting = !c.running
 	if n := a.m.cluster().byAgent[s.AgentId]; n != nil {
-		c.node, c.nodeHTTP, c.hosts, c.rack = n.ID, n.HTTP, n.names, n.Rack
+		c.node, c.nodeHTTP, c.hosts, c.rack, c.label = n.ID, n.HTTP, n.names, n.Rack, n.Label
 	}
 	if c.isMaster {
 		c.amount = a.shape

@@ -199,8 +199,8 @@ func (m *Manager) prepare(i id.ApplicationID, who Caller, x *wire.ApplicationSub
 		}
 		a.expires = a.submitted.Add(time.Duration(min(t.GetTimeout(), int64(10*365*24*time.Hour/time.Second))) * time.Second)
 	}
-	if x.GetNodeLabelExpression() != "" {
-		return nil, hadooprpc.Errorf(hadooprpc.InvalidLabelResourceRequest, "%s", saidNoLabels)
+	if err := a.checkLabels(); err != nil {
+		return nil, err
 	}
 	if err := a.adopt(); err != nil {
 		return nil, err
@@ -226,6 +226,7 @@ func utf8Clean(all ...string) bool {
 func (a *application) adopt() error {
 	x, m := a.submission, a.m
 	a.isUnmanaged, a.keep = x.GetUnmanagedAm(), x.GetKeepContainersAcrossApplicationAttempts()
+	a.adoptLabels()
 	a.limit = m.o.MaxAttempts
 	if n := int(x.GetMaxAppAttempts()); n > 0 {
 		a.limit = min(n, m.o.MaxAttempts)
@@ -244,9 +245,6 @@ func (a *application) adopt() error {
 		}
 		want = nil
 		for _, r := range rows {
-			if r.GetNodeLabelExpression() != "" {
-				return hadooprpc.Errorf(hadooprpc.InvalidLabelResourceRequest, "%s", saidNoLabels)
-			}
 			if len(r.GetResourceName()) > maxPlaceName || !utf8Clean(r.GetResourceName()) {
 				return hadooprpc.Errorf(hadooprpc.InvalidResourceRequest, "Invalid resource request, resource name %.64q", r.GetResourceName())
 			}
@@ -304,7 +302,6 @@ func (m *Manager) checkAmount(p *wire.ResourceProto) (amount, error) {
 }
 
 const (
-	saidNoLabels       = "Invalid resource request, node label not enabled but request contains label expression"
 	saidNoReservations = "Reservation is not enabled. Please enable & try again"
 )
 

@@ -178,6 +178,7 @@ type application struct {
 	LogAggregation  string   `json:"logAggregationStatus"`
 	Unmanaged       bool     `json:"unmanagedApplication"`
 	Label           string   `json:"amNodeLabelExpression"`
+	AsksLabel       string   `json:"appNodeLabelExpression,omitempty"`
 	Timeouts        timeouts `json:"timeouts"`
 }
 
@@ -202,7 +203,7 @@ func applicationOf(a *resourcemanager.Application, cluster int64, now time.Time)
 		Priority: a.Priority, Started: millis(a.Submitted), Launched: millis(a.Launched), Finished: millis(a.Finished),
 		Elapsed: elapsed(a.Submitted, a.Finished, now), Logs: a.LogsURL, MasterHTTP: a.MasterHTTP, MasterNode: a.MasterNode,
 		AllocatedMB: -1, AllocatedVCores: -1, ReservedMB: -1, ReservedVCores: -1, Containers: -1,
-		MemorySeconds: a.MemorySecs, VCoreSeconds: a.VCoreSecs, LogAggregation: "DISABLED", Unmanaged: a.Unmanaged, Timeouts: timeoutsOf(a, now),
+		MemorySeconds: a.MemorySecs, VCoreSeconds: a.VCoreSecs, LogAggregation: "DISABLED", Unmanaged: a.Unmanaged, Label: a.MasterLabel, AsksLabel: a.Label, Timeouts: timeoutsOf(a, now),
 	}
 	if ended(a.State) {
 		j.Progress, j.TrackingUI, j.TrackingURL = 100, "History", a.TrackingURL
@@ -345,19 +346,20 @@ func containerOf(c *resourcemanager.Container, now time.Time) container {
 }
 
 type node struct {
-	Rack            string `json:"rack"`
-	State           string `json:"state"`
-	ID              string `json:"id"`
-	Host            string `json:"nodeHostName"`
-	HTTP            string `json:"nodeHTTPAddress"`
-	LastHealth      int64  `json:"lastHealthUpdate"`
-	Version         string `json:"version"`
-	Health          string `json:"healthReport"`
-	Containers      int    `json:"numContainers"`
-	UsedMB          int64  `json:"usedMemoryMB"`
-	AvailableMB     int64  `json:"availMemoryMB"`
-	UsedVCores      int64  `json:"usedVirtualCores"`
-	AvailableVCores int64  `json:"availableVirtualCores"`
+	Rack            string   `json:"rack"`
+	State           string   `json:"state"`
+	ID              string   `json:"id"`
+	Host            string   `json:"nodeHostName"`
+	HTTP            string   `json:"nodeHTTPAddress"`
+	LastHealth      int64    `json:"lastHealthUpdate"`
+	Version         string   `json:"version"`
+	Health          string   `json:"healthReport"`
+	Labels          []string `json:"nodeLabels,omitempty"`
+	Containers      int      `json:"numContainers"`
+	UsedMB          int64    `json:"usedMemoryMB"`
+	AvailableMB     int64    `json:"availMemoryMB"`
+	UsedVCores      int64    `json:"usedVirtualCores"`
+	AvailableVCores int64    `json:"availableVirtualCores"`
 	// There are no opportunistic containers, tags or attributes.
 	Opportunistic       int       `json:"numRunningOpportContainers"`
 	OpportunisticGB     int       `json:"usedMemoryOpportGB"`
@@ -371,8 +373,12 @@ type node struct {
 }
 
 func nodeOf(n *resourcemanager.Node) node {
-	return node{Rack: n.Rack, State: strings.TrimPrefix(n.State.String(), "NS_"), ID: n.ID.String(), Host: n.ID.Host, HTTP: n.HTTP,
+	r := node{Rack: n.Rack, State: strings.TrimPrefix(n.State.String(), "NS_"), ID: n.ID.String(), Host: n.ID.Host, HTTP: n.HTTP,
 		LastHealth: millis(n.Heard), Version: n.Version, Health: n.Health, Containers: n.Containers,
 		UsedMB: n.UsedMemory, AvailableMB: n.Memory - n.UsedMemory, UsedVCores: n.UsedVCores, AvailableVCores: n.VCores - n.UsedVCores,
 		Used: resourcesOf(n.UsedMemory, n.UsedVCores), Available: resourcesOf(n.Memory-n.UsedMemory, n.VCores-n.UsedVCores), Total: resourcesOf(n.Memory, n.VCores)}
+	if n.Label != "" {
+		r.Labels = []string{n.Label}
+	}
+	return r
 }

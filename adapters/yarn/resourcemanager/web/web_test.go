@@ -398,6 +398,25 @@ func TestPages(t *testing.T) {
 	}
 }
 
+func TestNodeLabels(t *testing.T) {
+	f := newFake()
+	s := server(t, f)
+	said := func(path, text string) bool {
+		b, _ := io.ReadAll(get(s, "GET", root+path, "").Body)
+		return strings.Contains(string(b), text)
+	}
+	if said("/nodes", "nodeLabels") || said("/apps", "appNodeLabelExpression") {
+		t.Error("labels that nobody has")
+	}
+	f.nodes[0].Label, f.apps[0].Label, f.apps[0].MasterLabel = "gpu", "gpu", "fast"
+	for path, text := range map[string]string{"/nodes": `"nodeLabels":["gpu"]`, "/nodes/node1:35959": `"nodeLabels":["gpu"]`,
+		"/apps": `"appNodeLabelExpression":"gpu"`, "/apps/" + appID.String(): `"amNodeLabelExpression":"fast"`} {
+		if !said(path, text) {
+			t.Errorf("%s does not say %s", path, text)
+		}
+	}
+}
+
 func TestEmptyCluster(t *testing.T) {
 	s := server(t, &fake{})
 	for _, path := range []string{"/cluster", root + "/info", root + "/metrics", root + "/scheduler", root + "/apps", root + "/nodes"} {
