@@ -2,6 +2,7 @@ package resourcemanager
 
 import (
 	"context"
+	"crypto/sha256"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -10,30 +11,46 @@ import (
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/hadooprpc/writable"
 	"fairway/adapters/yarn/token"
+	"fairway/broker/api"
 )
 
 const (
 	tokenRenewal  = 24 * time.Hour // yarn.resourcemanager.delegation.token.renew-interval
 	tokenLife     = 7 * 24 * time.Hour
-	maxCancelled  = 100_000
+	maxMarks      = 20_000           // renewed and cancelled tokens whose end has not come: some 30 bytes each, of a state of 1 MiB
+	tokenPatience = 20 * time.Second // that a renewal or cancellation may take to become durable
 	saidNoRenewal = "%s tries to renew a token with renewer %s"
 )
 
 // delegations issues RM delegation tokens and knows them again. A token's identifier and proof are all there is of it, so
-// tokens survive a restart; what does not is that one was cancelled, and a token that nobody has renewed is then taken until
-// its end.
+// that only what happened to it later must be kept: until when it was renewed, and that it was cancelled. Both are durable
+// before they are answered.
 type delegations struct {
 	key      []byte
-	began    time.Time
 	sequence atomic.Int32
+	record   tokenRecord
+	writing  chan struct{} // holds one while the record is read or written
 
-	mu        sync.Mutex
-	renewed   map[string]time.Time // expiry, of tokens of this start
-	cancelled map[string]time.Time // until when the identifier would be valid
+	mu    sync.Mutex
+	marks map[tokenDigest]mark // nil: not read yet
 }
 
-func newDelegations(key []byte) *delegations {
-	d := &delegations{key: key, began: time.Now(), renewed: map[string]time.Time{}, cancelled: map[string]time.Time{}}
+// tokenDigest stands for an identifier.
+type tokenDigest [16]byte
+
+func digestOf(identifier []byte) tokenDigest {
+	sum := sha256.Sum256(identifier)
+	return tokenDigest(sum[:16])
+}
+
+// mark is what a token does not say itself.
+type mark struct {
+	until     time.Time // it is valid so long; cancelled: it would have been at the most
+	cancelled bool
+}
+
+func newDelegations(key []byte, broker api.Broker) *delegations {
+	d := &delegations{key: key, record: tokenRecord{broker: broker, key: key}, writing: make(chan struct{}, 1)}
 	d.sequence.Store(rand.Int32N(1 << 30))
 	return d
 }
@@ -46,24 +63,21 @@ func (d *delegations) issue(c *hadooprpc.Caller, renewer, service string, now ti
 	return token.Issue(token.KindDelegation, service, d.key, t.Marshal())
 }
 
-// find is the token of an identifier that is valid now.
+// find is the token of an identifier that is valid now. The marks must have been read.
 func (d *delegations) find(identifier []byte, now time.Time) (token.Delegation, error) {
 	t, err := token.ParseDelegation(identifier)
 	if err != nil {
 		return t, hadooprpc.Errorf(hadooprpc.InvalidToken, "%v", err)
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, gone := d.cancelled[string(identifier)]
+	k, marked := d.marks[digestOf(identifier)]
+	d.mu.Unlock()
 	expiry := t.Issued.Add(tokenRenewal)
-	if t.Issued.Before(d.began) {
-		expiry = t.Max // it may have been renewed before this start
-	}
-	if e, ok := d.renewed[string(identifier)]; ok {
-		expiry = e
+	if marked {
+		expiry = k.until
 	}
 	switch {
-	case gone:
+	case k.cancelled:
 		return t, hadooprpc.Errorf(hadooprpc.InvalidToken, "token (RM_DELEGATION_TOKEN token %d for %.64s) can't be found in cache", t.Sequence, t.Owner)
 	case now.After(expiry) || now.After(t.Max):
 		return t, hadooprpc.Errorf(hadooprpc.InvalidToken, "token (RM_DELEGATION_TOKEN token %d for %.64s) is expired", t.Sequence, t.Owner)
@@ -71,73 +85,132 @@ func (d *delegations) find(identifier []byte, now time.Time) (token.Delegation, 
 	return t, nil
 }
 
-// check is find for a token as a whole.
-func (d *delegations) check(t writable.Token, now time.Time) (token.Delegation, error) {
-	x, err := d.find(t.Identifier, now)
-	if err == nil && !token.Check(d.key, t.Identifier, t.Password) {
-		err = hadooprpc.Errorf(hadooprpc.InvalidToken, "token (RM_DELEGATION_TOKEN token %d for %.64s): its password is wrong", x.Sequence, x.Owner)
+// change finds a token and makes durable what decide says of it.
+func (d *delegations) change(t writable.Token, now time.Time, decide func(token.Delegation) (mark, error)) (mark, error) {
+	x, err := token.ParseDelegation(t.Identifier)
+	if err != nil {
+		return mark{}, hadooprpc.Errorf(hadooprpc.InvalidToken, "%v", err)
 	}
-	return x, err
+	if !token.Check(d.key, t.Identifier, t.Password) {
+		return mark{}, hadooprpc.Errorf(hadooprpc.InvalidToken, "token (RM_DELEGATION_TOKEN token %d for %.64s): its password is wrong", x.Sequence, x.Owner)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), tokenPatience)
+	defer cancel()
+	if err := d.begin(ctx); err != nil {
+		return mark{}, err
+	}
+	defer d.end()
+	if err := d.read(ctx); err != nil {
+		return mark{}, err
+	}
+	if x, err = d.find(t.Identifier, now); err != nil {
+		return mark{}, err
+	}
+	k, err := decide(x)
+	if err != nil {
+		return mark{}, err
+	}
+	next := map[tokenDigest]mark{}
+	d.mu.Lock()
+	for i, old := range d.marks {
+		if !now.After(old.until) { // else its end has come without a mark too
+			next[i] = old
+		}
+	}
+	d.mu.Unlock()
+	next[digestOf(t.Identifier)] = k
+	if len(next) > maxMarks {
+		return mark{}, hadooprpc.Errorf(hadooprpc.YarnException, "too many tokens were renewed or cancelled; this one ends by itself, at %s at the latest",
+			x.Max.UTC().Format(time.RFC3339))
+	}
+	if err := d.record.write(ctx, next); err != nil {
+		return mark{}, hadooprpc.Errorf(hadooprpc.RetriableException, "it could not be written down: %v", err)
+	}
+	d.mu.Lock()
+	d.marks = next
+	d.mu.Unlock()
+	return k, nil
 }
 
 // renew is the new expiry of a token.
 func (d *delegations) renew(who string, t writable.Token, now time.Time) (time.Time, error) {
-	x, err := d.check(t, now)
-	if err != nil {
-		return time.Time{}, err
-	}
-	if x.Renewer == "" || shortName(x.Renewer) != who {
-		return time.Time{}, hadooprpc.Errorf(hadooprpc.AccessControlException, saidNoRenewal, who, x.Renewer)
-	}
-	expiry := now.Add(tokenRenewal)
-	if expiry.After(x.Max) {
-		expiry = x.Max
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sweep(now)
-	if len(d.renewed) < maxCancelled {
-		d.renewed[string(t.Identifier)] = expiry
-	}
-	return expiry, nil
+	k, err := d.change(t, now, func(x token.Delegation) (mark, error) {
+		if x.Renewer == "" || shortName(x.Renewer) != who {
+			return mark{}, hadooprpc.Errorf(hadooprpc.AccessControlException, saidNoRenewal, who, x.Renewer)
+		}
+		until := now.Add(tokenRenewal)
+		if until.After(x.Max) {
+			until = x.Max
+		}
+		return mark{until: until}, nil
+	})
+	return k.until, err
 }
 
 // cancel ends a token.
 func (d *delegations) cancel(who string, t writable.Token, now time.Time) error {
-	x, err := d.check(t, now)
-	if err != nil {
-		return err
-	}
-	if who != shortName(x.Owner) && who != shortName(x.Renewer) {
-		return hadooprpc.Errorf(hadooprpc.AccessControlException, "%s is not authorized to cancel the token %d of %s", who, x.Sequence, x.Owner)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sweep(now)
-	if len(d.cancelled) >= maxCancelled {
-		return hadooprpc.Errorf(hadooprpc.YarnException, "too many tokens were cancelled; this one ends at %s", x.Max.UTC().Format(time.RFC3339))
-	}
-	d.cancelled[string(t.Identifier)] = x.Max
-	delete(d.renewed, string(t.Identifier))
-	return nil
+	_, err := d.change(t, now, func(x token.Delegation) (mark, error) {
+		if who != shortName(x.Owner) && who != shortName(x.Renewer) {
+			return mark{}, hadooprpc.Errorf(hadooprpc.AccessControlException, "%s is not authorized to cancel the token %d of %s", who, x.Sequence, x.Owner)
+		}
+		return mark{until: x.Max, cancelled: true}, nil
+	})
+	return err
 }
 
-// sweep forgets what has expired anyway.
-func (d *delegations) sweep(now time.Time) {
-	for _, m := range []map[string]time.Time{d.renewed, d.cancelled} {
-		if len(m) < maxCancelled/2 {
-			continue
-		}
-		for k, end := range m {
-			if now.After(end) {
-				delete(m, k)
-			}
-		}
+// begin has the record for itself until end.
+func (d *delegations) begin(ctx context.Context) error {
+	select {
+	case d.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return hadooprpc.Errorf(hadooprpc.RetriableException, "the record of delegation tokens is busy: %v", ctx.Err())
 	}
+}
+
+func (d *delegations) end() { <-d.writing }
+
+// load reads the marks, once.
+func (d *delegations) load(ctx context.Context) error {
+	d.mu.Lock()
+	known := d.marks != nil
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	defer d.end()
+	return d.read(ctx)
+}
+
+// read is load between begin and end.
+func (d *delegations) read(ctx context.Context) error {
+	d.mu.Lock()
+	known := d.marks != nil
+	d.mu.Unlock()
+	if known {
+		return nil
+	}
+	marks, err := d.record.read(ctx)
+	if err != nil {
+		return hadooprpc.Errorf(hadooprpc.RetriableException, "the record of delegation tokens cannot be read: %v", err)
+	}
+	d.mu.Lock()
+	d.marks = marks
+	d.mu.Unlock()
+	return nil
 }
 
 // clientSecret finds who the bearer of a delegation token is.
 func (m *Manager) clientSecret(ctx context.Context, identifier []byte) (hadooprpc.Secret, error) {
+	if err := m.wait(ctx); err != nil {
+		return hadooprpc.Secret{}, err
+	}
+	if err := m.tokens.load(ctx); err != nil {
+		return hadooprpc.Secret{}, err
+	}
 	t, err := m.tokens.find(identifier, time.Now())
 	if err != nil {
 		return hadooprpc.Secret{}, err

@@ -62,7 +62,7 @@ func New(o Options) (*Manager, error) {
 	h := hmac.New(sha256.New, o.Key)
 	h.Write([]byte("fairway yarn delegation tokens"))
 	m := &Manager{
-		o: o, started: time.Now().Truncate(time.Millisecond), tokens: newDelegations(h.Sum(nil)), ready: make(chan struct{}), starts: make(chan *application),
+		o: o, started: time.Now().Truncate(time.Millisecond), tokens: newDelegations(h.Sum(nil), o.Broker), ready: make(chan struct{}), starts: make(chan *application),
 		over: make(chan struct{}), look: make(chan struct{}, 1), gone: map[string]bool{}, apps: map[id.ApplicationID]*application{},
 		touched: map[string]map[*application]struct{}{},
 	}

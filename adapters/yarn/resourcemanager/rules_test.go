@@ -335,6 +335,17 @@ func TestDelegationTokens(t *testing.T) {
 		if r.m, err = New(Options{Broker: b, Key: []byte("0123456789abcdef"), Host: "rm.example"}); err != nil {
 			t.Fatal(err)
 		}
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- b.Run(ctx) }() // and no manager, which would look around each second of these days
+		defer func() {
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}()
+		<-b.Ready()
+		close(r.m.ready)
 		get := func() *rpc.TokenProto {
 			x, err := r.m.getDelegationToken(context.Background(), as("ann"), &rpc.GetDelegationTokenRequestProto{Renewer: proto.String("oozie/host@R")})
 			if err != nil {

@@ -70,12 +70,10 @@ func (m *Manager) submit(ctx context.Context, who Caller, x *wire.ApplicationSub
 	}
 	a, err := m.prepare(i, who, x)
 	if err != nil {
-		m.o.Log.Info("a submission was refused", zap.Stringer("application", i), zap.String("user", who.User), zap.String("peer", who.Remote), zap.Error(err))
 		return err
 	}
 	q, err := m.chooseQueue(ctx, i, who, x.GetQueue())
 	if err != nil {
-		m.o.Log.Info("a submission was refused", zap.Stringer("application", i), zap.String("user", who.User), zap.String("peer", who.Remote), zap.Error(err))
 		return err
 	}
 	a.queue = q
