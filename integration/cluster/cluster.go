@@ -101,8 +101,11 @@ client: {broker: "unix://%s"}
 }
 
 // StartBroker starts the broker and waits until it serves.
-func (c *Cluster) StartBroker(ctx context.Context) error {
-	p, err := c.start("broker", "broker")
+func (c *Cluster) StartBroker(ctx context.Context) error { return c.StartBrokerIn(ctx, nil) }
+
+// StartBrokerIn is StartBroker with a prefix for its command, such as nsenter.
+func (c *Cluster) StartBrokerIn(ctx context.Context, enter []string) error {
+	p, err := c.start(enter, "broker", "broker")
 	if err != nil {
 		return err
 	}
@@ -116,7 +119,10 @@ func (c *Cluster) StartBroker(ctx context.Context) error {
 }
 
 // StartAgent starts agent i; it registers by itself.
-func (c *Cluster) StartAgent(i int) error {
+func (c *Cluster) StartAgent(i int) error { return c.StartAgentIn(c.o.Agents[i].Enter, i) }
+
+// StartAgentIn is StartAgent with another prefix for its command than the agent's own.
+func (c *Cluster) StartAgentIn(enter []string, i int) error {
 	a := c.o.Agents[i]
 	args := []string{"agent", "--host", a.Host, "--work-dir", filepath.Join(c.Dir, fmt.Sprintf("agent%d", i+1)), "--end-tasks"}
 	for flag, v := range map[string]string{"--rack": a.Rack, "--cpus": a.CPU, "--memory": a.Memory, "--listen": a.Listen} {
@@ -127,7 +133,7 @@ func (c *Cluster) StartAgent(i int) error {
 	if len(a.Enter) > 0 {
 		args = append(args, "--broker", c.o.Listen)
 	}
-	p, err := c.startIn(a.Enter, a.Host, args...)
+	p, err := c.start(enter, a.Host, args...)
 	if err != nil {
 		return err
 	}
@@ -197,11 +203,7 @@ func (c *Cluster) env() []string {
 	return append(env, c.o.Env...)
 }
 
-func (c *Cluster) start(name string, args ...string) (*Process, error) {
-	return c.startIn(nil, name, args...)
-}
-
-func (c *Cluster) startIn(enter []string, name string, args ...string) (*Process, error) {
+func (c *Cluster) start(enter []string, name string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(c.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err

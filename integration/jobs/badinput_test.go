@@ -37,10 +37,15 @@ func TestRefusals(t *testing.T) {
 		{"no output", []string{"-output"}, []string{"-input", in, "-mapper", "cat"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if err := refused(t, world.c, tc.want, append([]string{"submit", "mapreduce", "-q"}, tc.args...)...); strings.Contains(err.Error(), "\n") {
-				t.Errorf("more than one line: %v", err)
-			}
+			oneLine(t, refused(t, world.c, tc.want, append([]string{"submit", "mapreduce", "-q"}, tc.args...)...).Error())
 		})
+	}
+}
+
+func oneLine(t *testing.T, text string) {
+	t.Helper()
+	if strings.Contains(strings.TrimSpace(text), "\n") {
+		t.Errorf("more than one line: %s", text)
 	}
 }
 
@@ -72,6 +77,10 @@ func TestNotANameNode(t *testing.T) {
 			out, err := cmd.CombinedOutput()
 			if err == nil || ctx.Err() != nil || !strings.Contains(string(out), l.Addr().String()) {
 				t.Errorf("%v: %s", err, out)
+			}
+			oneLine(t, string(out))
+			if code := cmd.ProcessState.ExitCode(); code != 1 {
+				t.Errorf("exit code %d", code)
 			}
 		})
 	}
@@ -115,7 +124,8 @@ func TestUnreadableFolder(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, world.c, []string{"/jobs/locked", "ermission"}, "submit", "mapreduce", "wordcount", "hdfs:///jobs/locked", "hdfs:///tmp/locked-out", "--user", "nobody")
+	oneLine(t, refused(t, world.c, []string{"/jobs/locked", "ermission"}, "submit", "mapreduce", "-q", "wordcount", "hdfs:///jobs/locked", "hdfs:///tmp/locked-out",
+		"--user", "nobody").Error())
 }
 
 func TestCorruptBlock(t *testing.T) {
@@ -124,8 +134,8 @@ func TestCorruptBlock(t *testing.T) {
 	if err := world.dfs.CorruptFile(t.Context(), "/jobs/corrupt/in.txt"); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, world.c, []string{"/jobs/corrupt/in.txt", "corrupt"}, "submit", "mapreduce", "wordcount", "hdfs:///jobs/corrupt/in.txt", "hdfs:///jobs/corrupt-out",
-		"-D", "mapreduce.map.maxattempts=1")
+	oneLine(t, refused(t, world.c, []string{"/jobs/corrupt/in.txt", "corrupt"}, "submit", "mapreduce", "-q", "wordcount", "hdfs:///jobs/corrupt/in.txt",
+		"hdfs:///jobs/corrupt-out", "-D", "mapreduce.map.maxattempts=1").Error())
 }
 
 func TestBadGzip(t *testing.T) {

@@ -2,20 +2,29 @@ package jobs
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/integration/cluster"
+	"fairway/integration/hadoop"
 )
 
 // faulty is a cluster of its own, for tests that kill its daemons.
-func faulty(t *testing.T) *cluster.Cluster {
+func faulty(t *testing.T) *cluster.Cluster { return faultyIn(t, "") }
+
+// faultyIn is faulty with its files in a folder, or in one of its own.
+func faultyIn(t *testing.T, dir string) *cluster.Cluster {
 	t.Helper()
 	c, err := cluster.Start(t.Context(), cluster.Options{Binary: world.binary, Agents: agents(world.dfs.Hosts, "2"), HadoopDir: world.dfs.ConfDir,
-		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n"})
+		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n", Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,4 +219,111 @@ func TestDataNodeKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	finish(t, c, "/faults/datanode", ids, want)
+}
+
+// TestDiskFull has a small disk under the sandboxes of the agent where a job's input lies. The maps that fill it fail there,
+// are told as that, and are done elsewhere; a job that may not try again says what was wrong.
+func TestDiskFull(t *testing.T) {
+	text, want := lines(20_000)
+	in := put(t, "/faults/disk/in", text)
+	blocks, err := world.fs.Blocks(t.Context(), "/faults/disk/in")
+	if err != nil || len(blocks) != 1 || len(blocks[0].Replicas) != 1 {
+		t.Fatalf("%v, %v", blocks, err)
+	}
+	host := blocks[0].Replicas[0].Host
+	dir, err := os.MkdirTemp("", "fairway-disk-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	at := slices.IndexFunc(world.dfs.Hosts, func(h hadoop.Host) bool { return h.Name == host })
+	small := filepath.Join(dir, fmt.Sprintf("agent%d", at+1))
+	if err := os.Mkdir(small, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=32m,mode=711"); err != nil {
+		t.Skip("cannot mount a small disk: ", err)
+	}
+	t.Cleanup(func() { // after the cluster has ended
+		if err := syscall.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	c := faultyIn(t, dir)
+	mapper := filepath.Join(t.TempDir(), "fill.py")
+	write(t, mapper, `import sys
+with open("fill", "wb") as f:
+    for _ in range(64): f.write(bytes(1 << 20))
+for line in sys.stdin:
+    for w in line.split(): print(w + "\t1")
+`)
+	args := []string{"submit", "mapreduce", "-q", "-input", in, "-mapper", "python3 fill.py", "-reducer", "sum", "-combiner", "sum", "-file", mapper}
+	refused(t, c, []string{"map 0 of 1 failed", "No space left on device"}, append(args, "-output", "hdfs:///faults/disk/none", "-D", "mapreduce.map.maxattempts=1")...)
+	j := submit(t, c, append(args[2:], "-output", "hdfs:///faults/disk/out")...)
+	checkCounts(t, "/faults/disk/out", want)
+	full := 0
+	for _, k := range tasksOf(t, c, j.Id) {
+		if k.Status.GetReason() == v1.TaskReason_TASK_REASON_DISK_LIMIT {
+			full++
+			if k.Host != host {
+				t.Errorf("%s filled the disk of %s: %s", k.Name, k.Host, k.Status.Message)
+			}
+		}
+	}
+	if full == 0 {
+		t.Errorf("no task found the disk of %s full", host)
+	}
+}
+
+// TestClockJumps lets every daemon miss more time than the broker waits for an agent, as when a machine sleeps, and starts
+// broker and agent again with monotone clocks that count from elsewhere. The wall's clock belongs to the whole machine:
+// that it may jump is shown in virtual time (broker/core, TestClockJumps).
+func TestClockJumps(t *testing.T) {
+	if os.Getenv("FAIRWAY_LONG") == "" {
+		t.Skip("FAIRWAY_LONG is not set: waits for timeouts on the real clock, some 50 s")
+	}
+	c := faulty(t)
+	ids, want := begun(t, c, "/faults/clock")
+	daemons := []*cluster.Process{c.Broker(), c.Agent(0), c.Agent(1), c.Agent(2)}
+	for _, p := range daemons {
+		if err := p.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-time.After(6 * time.Second) // agent_timeout is 5 s; nobody is there to tell that it has passed
+	for _, p := range daemons {
+		if err := p.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.WaitAgents(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := otherClock(t, 30*24*time.Hour)
+	c.Broker().Kill()
+	if err := c.StartBrokerIn(t.Context(), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	c.Agent(1).Kill()
+	if err := c.StartAgentIn(elsewhere, 1); err != nil {
+		t.Fatal(err)
+	}
+	finish(t, c, "/faults/clock", ids, want)
+}
+
+// otherClock makes a time namespace whose monotone clock is ahead, and returns what a command is prefixed with to run in it.
+func otherClock(t *testing.T, ahead time.Duration) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "time")
+	write(t, file, "")
+	make := exec.Command("unshare", "--time="+file, "--monotonic", fmt.Sprint(int(ahead.Seconds())), "true")
+	if out, err := make.CombinedOutput(); err != nil {
+		t.Skipf("this system makes no time namespaces: %v %s", err, strings.TrimSpace(string(out)))
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(file, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return []string{"nsenter", "--time=" + file, "--"}
 }
