@@ -74,14 +74,16 @@ func (m *Manager) registerMaster(ctx context.Context, c *hadooprpc.Caller, q *wi
 	switch {
 	case a.ended || a.closing || isOver(t.state) || t.unregistered:
 		return nil, t.unknown()
-	case len(q.GetPlacementConstraints()) > 0:
-		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "Found non empty placement constraints map in RegisterApplicationMasterRequest for application=%s, "+
-			"but the configured yarn.resourcemanager.placement-constraints.handler cannot handle placement constraints. Rejecting this registerApplicationMaster operation", t.id)
 	case t.registered && !(a.isUnmanaged && a.keep):
 		return nil, hadooprpc.Errorf(hadooprpc.InvalidApplicationMasterRequest, "Application Master is already registered : %s", a.id)
 	case len(q.GetHost()) > maxPlaceName || len(q.GetTrackingUrl()) > maxAddress || !utf8Clean(q.GetHost(), q.GetTrackingUrl()) || q.GetRpcPort() < -1 || q.GetRpcPort() > 65535:
 		return nil, hadooprpc.Errorf(hadooprpc.InvalidApplicationMasterRequest, "a host, port or tracking URL that is none")
 	}
+	rules, err := rulesOf(q.GetPlacementConstraints())
+	if err != nil {
+		return nil, err
+	}
+	t.rules = rules
 	t.registered, t.responseID, t.last, t.contact = true, 0, nil, time.Now()
 	t.host, t.port, t.tracking = q.GetHost(), q.GetRpcPort(), q.GetTrackingUrl()
 	t.state, a.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_RUNNING, wire.YarnApplicationStateProto_RUNNING
@@ -113,6 +115,8 @@ func (m *Manager) registerMaster(ctx context.Context, c *hadooprpc.Caller, q *wi
 type checked struct {
 	asks    []checkedAsk
 	release []id.ContainerID
+	// requests with placement constraints
+	scheduling []schedulingAsk
 }
 
 type checkedAsk struct {
@@ -129,9 +133,9 @@ func (m *Manager) check(a *application, t *attempt, q *wire.AllocateRequestProto
 	if p := q.GetProgress(); math.IsNaN(float64(p)) || math.IsInf(float64(p), 0) {
 		q.Progress = proto.Float32(0)
 	}
-	if len(q.GetSchedulingRequests()) > 0 {
-		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "Found non empty SchedulingRequest in AllocateRequest for application=%s, "+
-			"but the configured yarn.resourcemanager.placement-constraints.handler cannot handle placement constraints. Rejecting this allocate operation", t.id)
+	var err error
+	if x.scheduling, err = a.checkScheduling(t, q.GetSchedulingRequests()); err != nil {
+		return nil, err
 	}
 	if len(q.GetAsk()) > m.o.MaxAsks {
 		return nil, hadooprpc.Errorf(hadooprpc.InvalidResourceRequest, "Invalid resource request, %d rows in one call; %d are the most", len(q.GetAsk()), m.o.MaxAsks)
@@ -313,6 +317,7 @@ func (a *application) apply(t *attempt, q *wire.AllocateRequestProto, x *checked
 	if changed || len(x.asks) > 0 {
 		a.ask()
 	}
+	more = a.schedule(t, x.scheduling, now) || more
 	return more && t.asks.outstanding() > 0
 }
 
@@ -388,6 +393,7 @@ func (a *application) answer(t *attempt, q *wire.AllocateRequestProto, begun tim
 		r.CompletedContainerStatuses = append(r.CompletedContainerStatuses, c.status)
 	}
 	t.told, t.done = t.done, nil
+	r.RejectedSchedulingRequests = a.rejected(t, now)
 	r.UpdatedNodes, t.updates = t.updates, nil
 	r.Limit = a.headroom(s).proto()
 	for _, u := range q.GetUpdateRequests() {

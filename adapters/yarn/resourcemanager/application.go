@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"fairway/adapters/yarn/id"
+	"fairway/adapters/yarn/resourcemanager/record"
 	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
 	"fairway/broker/api"
@@ -72,6 +73,9 @@ type application struct {
 	later     func(context.Context) // to be done by the goroutine of its own without mu
 
 	containers map[uint64]*container   // live ones, by task
+	census     tagCensus               // of the tags of containers
+	retagged   bool                    // requests with constraints are to be looked at
+	wasTagged  []*record.Tagged        // before this start of the manager
 	settled    map[uint64]bool         // tasks whose end was told before their agent told it, or that were told once
 	adopted    uint64                  // tasks below were launched before this start of the manager
 	accepted   map[uint64][]*container // by offer, until the broker confirms
@@ -119,10 +123,11 @@ type attempt struct {
 	responseID   int32
 	last         *wire.AllocateResponseProto
 	asks         *askTable
-	excluded     map[string]bool // hosts and racks
-	ready        []*container    // confirmed, not handed over
-	done         []*container    // ended, not told
-	told         []*container    // ended, told in the last reply
+	excluded     map[string]bool  // hosts and racks
+	rules        map[string]*rule // that were registered, by tag
+	ready        []*container     // confirmed, not handed over
+	done         []*container     // ended, not told
+	told         []*container     // ended, told in the last reply
 	given        map[id.NodeID]bool
 	updates      []*wire.NodeReportProto
 	notBefore    time.Time    // its master is not asked for before; zero: at once

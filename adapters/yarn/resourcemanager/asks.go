@@ -38,6 +38,7 @@ type askGroup struct {
 	racks   map[string]*row
 	dirty   bool
 	since   time.Time // of the call that last wanted more
+	tag     *tagAsk   // of a scheduling request; nil: of rows
 }
 
 // askTable is what a master wants, in the absolute counts that it states. A count falls when a container is granted; as the
@@ -45,6 +46,7 @@ type askGroup struct {
 type askTable struct {
 	groups map[askKey]*askGroup
 	byID   map[uint64]*askGroup
+	tagged []*askGroup // of scheduling requests, oldest first
 	rows   int
 }
 
@@ -180,10 +182,16 @@ func (t *askTable) update(racks map[string]bool, hosts []string, agents func(lab
 		if g.any.count <= 0 && len(g.hosts) == 0 && len(g.racks) == 0 && waiting(undelivered, g.id, anywhere) == 0 {
 			u.Removed = append(u.Removed, g.id)
 			delete(t.byID, g.id)
-			delete(t.groups, g.key)
+			if t.groups[g.key] == g {
+				delete(t.groups, g.key)
+			}
 			continue
 		}
-		u.Groups = append(u.Groups, g.request(racks, hosts, agents(g.label)))
+		r := g.request(racks, hosts, agents(g.label))
+		if g.tag != nil {
+			g.tag.restrict(r)
+		}
+		u.Groups = append(u.Groups, r)
 	}
 	if len(u.Groups) == 0 && len(u.Removed) == 0 {
 		return nil

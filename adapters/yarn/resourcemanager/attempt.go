@@ -103,6 +103,7 @@ func (a *application) ask() {
 			}
 		}
 	}
+	a.narrow(t)
 	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t)); u != nil {
 		u.LastOffer = a.lastOffer
 		a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: u}})
@@ -140,6 +141,8 @@ func (a *application) offered(offers []*v1.Offer) {
 		case !a.mayServe(t, o):
 			a.decline(o, labelPause)
 			a.m.askLook()
+		case !a.fits(t.asks.byID[o.Group], o):
+			a.decline(o, crossPause)
 		case o.Group == t.masterAsk:
 			a.accept(t, o, where, nil, 1)
 		default:
@@ -171,6 +174,7 @@ func (a *application) accept(t *attempt, o *v1.Offer, where id.NodeID, g *askGro
 		} else {
 			c.amount, c.priority, c.requestID, c.group, c.asked = g.key.amount, g.key.priority, g.key.requestID, g.id, g.since
 			c.placed = g.grant(c.hosts, c.rack, o.Locality)
+			a.bear(g, c)
 		}
 		c.id = id.NewContainer(t.id, 0, int64(c.task-t.first+1))
 		spec, err := a.spec(t, c)
@@ -190,6 +194,9 @@ func (a *application) accept(t *attempt, o *v1.Offer, where id.NodeID, g *askGro
 		t.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_ALLOCATED_SAVING
 	}
 	a.accepted[o.Id] = all
+	if g != nil && g.tag != nil {
+		a.save(nil) // the tags are durable with the launch
+	}
 	a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Accept{Accept: x}})
 }
 

@@ -181,7 +181,7 @@ func TestBadAllocate(t *testing.T) {
 			"negative memory":            {asking(want(20, "*", 1, -1)), hadooprpc.InvalidResourceRequest},
 			"another's container":        {&wire.AllocateRequestProto{Release: []*wire.ContainerIdProto{other.Proto()}}, hadooprpc.InvalidContainerRelease},
 			"no container":               {&wire.AllocateRequestProto{Release: []*wire.ContainerIdProto{{}}}, hadooprpc.InvalidContainerRelease},
-			"a scheduling request":       {&wire.AllocateRequestProto{SchedulingRequests: []*wire.SchedulingRequestProto{{}}}, hadooprpc.YarnException},
+			"a scheduling request":       {&wire.AllocateRequestProto{SchedulingRequests: []*wire.SchedulingRequestProto{{}}}, hadooprpc.InvalidResourceRequest},
 			"a name of a place too long": {asking(want(20, strings.Repeat("x", 300), 1, 1024)), hadooprpc.InvalidResourceRequest},
 		} {
 			if _, err := am.call(x.q); class(err) != x.want {

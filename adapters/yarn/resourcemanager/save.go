@@ -41,6 +41,7 @@ func (a *application) record(whole bool) *record.Application {
 	}
 	if whole {
 		r.Submission, _ = proto.Marshal(a.submission) // what was parsed can be written
+		r.Tagged = a.tagRecords()
 	}
 	for _, t := range a.attempts {
 		x := &record.Attempt{
@@ -74,7 +75,7 @@ func (a *application) load(r *record.Application) error {
 	a.submitted, a.launched, a.finished, a.expires = instant(r.SubmittedUnixMillis), instant(r.LaunchedUnixMillis), instant(r.FinishedUnixMillis), instant(r.ExpiresUnixMillis)
 	a.priority, a.final, a.diagnostic, a.tracking = r.Priority, wire.FinalApplicationStatusProto(r.FinalStatus), r.Diagnostics, r.TrackingUrl
 	a.memoryMillis, a.vcoreMillis, a.isUnmanaged = r.MemoryMbMillis, r.VcoreMillis, r.Unmanaged
-	a.state = wire.YarnApplicationStateProto(r.State)
+	a.state, a.wasTagged = wire.YarnApplicationStateProto(r.State), r.Tagged
 	for _, x := range r.Attempts {
 		t := &attempt{
 			id: id.AttemptID{Application: i, Number: x.Number}, first: x.FirstSequence, started: instant(x.StartedUnixMillis), finished: instant(x.FinishedUnixMillis),
@@ -248,6 +249,7 @@ func (a *application) adoptTask(s *v1.TaskStatus, now time.Time) {
 		running: s.State != v1.TaskState_TASK_STATE_STAGING, created: now, amount: amount{memory: a.m.o.MinimumMemory, vcores: 1},
 	}
 	c.wasWaiting = !c.running
+	a.recall(c)
 	if n := a.m.cluster().byAgent[s.AgentId]; n != nil {
 		c.node, c.nodeHTTP, c.hosts, c.rack, c.label = n.ID, n.HTTP, n.names, n.Rack, n.Label
 	}

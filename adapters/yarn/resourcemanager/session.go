@@ -101,6 +101,7 @@ func (a *application) converse(ctx context.Context) error {
 		if t := a.current(); a.framework != "" && t != nil && t.notBefore.IsZero() && !a.restoring {
 			a.askMaster() // it may have been admitted
 		}
+		a.followTags()
 		next := a.deadline(now)
 		if a.flush(); len(a.out) > 0 {
 			next = min(next, resend)
@@ -336,6 +337,7 @@ func (a *application) charge(c *container, sign int64) {
 	a.held.memory += sign * c.amount.memory
 	a.held.vcores += int32(sign) * c.amount.vcores
 	a.heldCount += int(sign)
+	a.recount(c, sign)
 }
 
 func (a *application) killTask(seq uint64, why string) {
