@@ -5,16 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"math"
 	"net"
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hadooprpc/wire"
@@ -28,6 +24,7 @@ type ClientOptions struct {
 	User     string          // with SIMPLE
 	RealUser string          // who impersonates User
 	Token    *writable.Token // TOKEN instead of SIMPLE; a server that takes only SIMPLE is used so
+	MaxReply int             // bytes of one answer; 0 is 128 MiB, as in Hadoop
 
 	// Dial connects; nil: TCP.
 	Dial func(ctx context.Context, addr string) (net.Conn, error)
@@ -35,6 +32,11 @@ type ClientOptions struct {
 
 // ErrClosed is the error of calls on a connection that was closed by Close.
 var ErrClosed = errors.New("hadooprpc: the connection is closed")
+
+// PeerError says that the peer answers something that is not Hadoop's RPC.
+type PeerError struct{ Got string }
+
+func (e *PeerError) Error() string { return "the peer does not speak Hadoop's RPC: " + e.Got }
 
 // Client is one connection, for many calls at once.
 type Client struct {
@@ -44,8 +46,8 @@ type Client struct {
 	clientID [16]byte
 	done     chan struct{} // the reader has ended
 
-	writing sync.Mutex
-	out     []byte
+	turn chan struct{} // capacity one; its holder owns out, and writes
+	out  []byte
 
 	mu      sync.Mutex
 	next    int32
@@ -53,14 +55,18 @@ type Client struct {
 	err     error // why no call is possible any more
 }
 
-// waiter is a call that waits for its answer.
-type waiter struct {
-	response proto.Message
-	done     chan error
-}
-
 // Dial connects to addr and says who calls. ctx bounds the connecting only.
 func Dial(ctx context.Context, addr string, o ClientOptions) (*Client, error) {
+	return dial(ctx, addr, o, newClientID())
+}
+
+// newClientID makes what a server recognises a client by when it calls again.
+func newClientID() (id [16]byte) {
+	_, _ = rand.Read(id[:])
+	return id
+}
+
+func dial(ctx context.Context, addr string, o ClientOptions, clientID [16]byte) (*Client, error) {
 	if o.Dial == nil {
 		o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			var d net.Dialer
@@ -70,12 +76,15 @@ func Dial(ctx context.Context, addr string, o ClientOptions) (*Client, error) {
 	if o.Version == 0 {
 		o.Version = 1
 	}
+	if o.MaxReply == 0 {
+		o.MaxReply = maxReply
+	}
 	nc, err := o.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, nc: nc, in: bufio.NewReaderSize(nc, readBuffer), done: make(chan struct{}), waiting: make(map[int32]*waiter)}
-	_, _ = rand.Read(c.clientID[:])
+	c := &Client{o: o, nc: nc, in: bufio.NewReaderSize(nc, readBuffer), clientID: clientID, done: make(chan struct{}),
+		turn: make(chan struct{}, 1), waiting: make(map[int32]*waiter)}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	err = c.greet()
 	if !stop() && err == nil {
@@ -109,7 +118,7 @@ func (c *Client) greet() error {
 			who = nil
 		}
 	}
-	err := c.appendPacket(contextCallID, nil, &wire.IpcConnectionContextProto{UserInfo: who, Protocol: proto.String(c.o.Protocol)})
+	err := c.appendPacket(contextCallID, &wire.IpcConnectionContextProto{UserInfo: who, Protocol: proto.String(c.o.Protocol)})
 	if err != nil || c.o.Token == nil {
 		return err // it goes out with the first call
 	}
@@ -132,7 +141,7 @@ func (c *Client) negotiate() (token bool, err error) {
 		case auth.GetMethod() == methodToken && auth.GetMechanism() == digestMechanism && auth.GetProtocol() == "" && auth.GetServerId() == digestServer:
 			return true, c.prove(auth)
 		case auth.GetMethod() == methodSimple:
-			return false, c.appendPacket(saslCallID, nil, &wire.RpcSaslProto{State: wire.RpcSaslProto_INITIATE.Enum(), Auths: []*wire.RpcSaslProto_SaslAuth{simpleAuth()}})
+			return false, c.appendPacket(saslCallID, &wire.RpcSaslProto{State: wire.RpcSaslProto_INITIATE.Enum(), Auths: []*wire.RpcSaslProto_SaslAuth{simpleAuth()}})
 		}
 	}
 	return false, errors.New("the server offers no way that we know")
@@ -166,14 +175,14 @@ func (c *Client) prove(auth *wire.RpcSaslProto_SaslAuth) error {
 
 // sasl sends a packet with all that waits before it, and reads the answer.
 func (c *Client) sasl(q *wire.RpcSaslProto) (*wire.RpcSaslProto, error) {
-	if err := c.appendPacket(saslCallID, nil, q); err != nil {
+	if err := c.appendPacket(saslCallID, q); err != nil {
 		return nil, err
 	}
 	if _, err := c.nc.Write(c.out); err != nil {
 		return nil, err
 	}
 	c.out = c.out[:0]
-	packet, err := c.packet(nil)
+	packet, err := readPacket(c.in, nil, c.o.MaxReply)
 	if err != nil {
 		return nil, err
 	}
@@ -187,186 +196,6 @@ func (c *Client) sasl(q *wire.RpcSaslProto) (*wire.RpcSaslProto, error) {
 		err = proto.Unmarshal(message, a)
 	}
 	return a, err
-}
-
-// appendPacket appends a packet to what goes out next: a header, and a message or the header and message of a call.
-func (c *Client) appendPacket(callID int32, call *wire.RequestHeaderProto, m proto.Message) error {
-	b := append(c.out, 0, 0, 0, 0)
-	from := len(b)
-	client := c.clientID[:]
-	if callID == saslCallID {
-		client = nil
-	}
-	retry := int64(-1)
-	if call != nil {
-		retry = 0
-	}
-	var h []byte
-	h = append(protowire.AppendTag(h, 1, protowire.VarintType), kindProtobuf)
-	h = append(protowire.AppendTag(h, 2, protowire.VarintType), opFinalPacket)
-	h = protowire.AppendVarint(protowire.AppendTag(h, 3, protowire.VarintType), protowire.EncodeZigZag(int64(callID)))
-	h = protowire.AppendBytes(protowire.AppendTag(h, 4, protowire.BytesType), client)
-	h = protowire.AppendVarint(protowire.AppendTag(h, 5, protowire.VarintType), protowire.EncodeZigZag(retry))
-	b = protowire.AppendBytes(b, h)
-	for _, part := range []proto.Message{call, m} {
-		if part == nil || part == proto.Message((*wire.RequestHeaderProto)(nil)) {
-			continue
-		}
-		b = protowire.AppendVarint(b, uint64(proto.Size(part)))
-		var err error
-		if b, err = (proto.MarshalOptions{UseCachedSize: true}).MarshalAppend(b, part); err != nil {
-			return err
-		}
-	}
-	binary.BigEndian.PutUint32(b[from-4:], uint32(len(b)-from))
-	c.out = b
-	return nil
-}
-
-// packet reads one packet into buf or a larger one.
-func (c *Client) packet(buf []byte) ([]byte, error) {
-	var head [4]byte
-	if _, err := io.ReadFull(c.in, head[:]); err != nil {
-		return nil, err
-	}
-	length := binary.BigEndian.Uint32(head[:])
-	if length > maxReply {
-		return nil, fmt.Errorf("an answer of %d bytes", length)
-	}
-	if int(length) <= cap(buf) {
-		buf = buf[:length]
-		_, err := io.ReadFull(c.in, buf)
-		return buf, err
-	}
-	b := bytes.NewBuffer(buf[:0])
-	if _, err := io.CopyN(b, c.in, int64(length)); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-// header reads an answer's header; an answer that is no success is an *Exception.
-func (c *Client) header(packet []byte) (*wire.RpcResponseHeaderProto, []byte, error) {
-	head, body, err := delimited(packet)
-	h := new(wire.RpcResponseHeaderProto)
-	if err == nil {
-		err = proto.Unmarshal(head, h)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("unreadable answer: %w", err)
-	}
-	if h.GetStatus() != wire.RpcResponseHeaderProto_SUCCESS {
-		return h, body, &Exception{Class: h.GetExceptionClassName(), Message: h.GetErrorMsg(), Fatal: h.GetStatus() == wire.RpcResponseHeaderProto_FATAL}
-	}
-	return h, body, nil
-}
-
-// Call calls a method and waits for its answer or the end of ctx. An answer of the server that is no success is an
-// *Exception; any other error ends the connection.
-func (c *Client) Call(ctx context.Context, method string, request, response proto.Message) error {
-	w := &waiter{response: response, done: make(chan error, 1)}
-	c.mu.Lock()
-	if c.err != nil {
-		err := c.err
-		c.mu.Unlock()
-		return err
-	}
-	if c.next == math.MaxInt32 {
-		c.next = 0
-	}
-	id := c.next
-	c.next++
-	c.waiting[id] = w
-	c.mu.Unlock()
-
-	c.writing.Lock()
-	mark := len(c.out)
-	err := c.appendPacket(id, &wire.RequestHeaderProto{MethodName: proto.String(method), DeclaringClassProtocolName: proto.String(c.o.Protocol), ClientProtocolVersion: proto.Uint64(c.o.Version)}, request)
-	if err != nil {
-		c.out = c.out[:mark]
-		c.writing.Unlock()
-		c.forget(id)
-		return err
-	}
-	_, err = c.nc.Write(c.out)
-	c.out = c.out[:0]
-	c.writing.Unlock()
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		// The server may have said why before it closed: the reader finds it.
-		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-	}
-	select {
-	case err := <-w.done:
-		return err
-	case <-ctx.Done():
-		if !c.forget(id) {
-			return <-w.done // the answer is being written into response
-		}
-		return ctx.Err()
-	}
-}
-
-// forget says whether the call still waited.
-func (c *Client) forget(id int32) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, ok := c.waiting[id]
-	delete(c.waiting, id)
-	return ok
-}
-
-// read gives answers to those who wait, until the connection ends; then all fail.
-func (c *Client) read() {
-	defer close(c.done)
-	err := c.answers()
-	_ = c.nc.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
-	}
-	for id, w := range c.waiting {
-		w.done <- c.err
-		delete(c.waiting, id)
-	}
-}
-
-func (c *Client) answers() error {
-	var buf []byte
-	for {
-		packet, err := c.packet(buf)
-		if err != nil {
-			return fmt.Errorf("hadooprpc: %w", err)
-		}
-		if cap(packet) <= pooledBytes {
-			buf = packet[:0]
-		}
-		h, body, err := c.header(packet)
-		var e *Exception
-		if err != nil && (!errors.As(err, &e) || e.Fatal) {
-			return err
-		}
-		if id := h.GetClientId(); len(id) != 0 && !bytes.Equal(id, c.clientID[:]) {
-			return errors.New("hadooprpc: an answer for another client")
-		}
-		c.mu.Lock()
-		w := c.waiting[int32(h.GetCallId())]
-		delete(c.waiting, int32(h.GetCallId()))
-		c.mu.Unlock()
-		if w == nil {
-			continue // its caller has gone
-		}
-		if err == nil {
-			var message, rest []byte
-			if message, rest, err = delimited(body); err == nil && w.response != nil {
-				err = proto.Unmarshal(message, w.response)
-			}
-			if err == nil && len(rest) != 0 {
-				err = fmt.Errorf("hadooprpc: %d bytes after an answer", len(rest))
-			}
-		}
-		w.done <- err
-	}
 }
 
 // Close ends the connection; calls in flight fail with ErrClosed. It returns when nothing of it runs any more.

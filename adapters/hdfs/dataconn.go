@@ -340,7 +340,7 @@ func (c *dataConn) greet(p []byte) ([]byte, error) {
 		c.phase, c.op = opAnswer, opWriteBlock
 		return p, nil
 	case len(p) >= 3 && binary.BigEndian.Uint16(p) == transferVersion && p[2] == opReadBlock:
-		if rest, err := cutMessage(p[3:], q); err != nil || len(rest) > 0 {
+		if text, n := protowire.ConsumeBytes(p[3:]); n != len(p)-3 || proto.Unmarshal(text, q) != nil {
 			break
 		}
 		c.phase, c.op, c.offset = opAnswer, opReadBlock, int64(q.GetOffset())

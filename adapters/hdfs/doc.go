@@ -5,11 +5,11 @@
 // seconds after a broken connection, renews leases every second, gives up a block that its first DataNode does not take,
 // and hands out data with a wrong checksum. So each of its clients is wrapped as a session that serves one call or one
 // open file, and both of its dial functions return connections of ours. The one to the NameNode (nameConn) carries each
-// request over a pool of our own RPC connections with retries, which the NameNode recognises, and failover. The one to a
-// DataNode (dataConn, outflow) has the timeout and the context, verifies what is read and sends large packets. No call
-// outlasts Options.Timeout by much, each ends soon after its context, and an idle file system sends nothing.
+// request over an RPC connection of ours (hadooprpc.Proxy), with retries, which the NameNode recognises, and failover. The
+// one to a DataNode (dataConn, outflow) has the timeout and the context, verifies what is read and sends large packets. No
+// call outlasts Options.Timeout by much, each ends soon after its context, and an idle file system sends nothing.
 //
-// Block locations and racks, which the library does not offer, are calls of our own over the same pool.
+// Block locations and racks, which the library does not offer, are calls of our own over the same connection.
 //
 // A reader tries each replica and reports those that are corrupt; a writer asks for other DataNodes when one does not take
 // a block, but a DataNode lost in the middle of a block fails the write, and the caller starts the file again.

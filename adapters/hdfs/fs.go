@@ -15,6 +15,7 @@ import (
 
 	stock "github.com/colinmarc/hdfs/v2"
 
+	"fairway/adapters/hadooprpc"
 	"fairway/adapters/hdfs/wire"
 	"fairway/frameworks/storage"
 )
@@ -146,10 +147,10 @@ func (f *fileSystem) Mkdir(ctx context.Context, p string, perm fs.FileMode) erro
 		perm = 0o755
 	}
 	err = f.do(ctx, func(s *bound) error { return s.client.MkdirAll(p, bits(perm)) })
-	var remote *remoteError
+	var remote *hadooprpc.Exception
 	switch {
 	case errors.As(err, &remote) && isClass(remote, "FileAlreadyExistsException"):
-		err = &kinded{"a file is in the way: " + remote.message, syscall.ENOTDIR}
+		err = &kinded{"a file is in the way: " + remote.Message, syscall.ENOTDIR}
 	case errors.Is(err, fs.ErrExist):
 		err = &kinded{"a file is in the way", syscall.ENOTDIR}
 	}
@@ -199,9 +200,9 @@ func (f *fileSystem) Rename(ctx context.Context, from, to string) error {
 		return f.pathError("rename", to, fs.ErrExist)
 	}
 	err = f.do(ctx, func(s *bound) error { return s.client.Rename(from, to) })
-	var remote *remoteError
-	if errors.As(err, &remote) && strings.Contains(remote.message, "must both be") { // a file onto a folder, or the reverse
-		err = &kinded{remote.message, fs.ErrExist}
+	var remote *hadooprpc.Exception
+	if errors.As(err, &remote) && strings.Contains(remote.Message, "must both be") { // a file onto a folder, or the reverse
+		err = &kinded{remote.Message, fs.ErrExist}
 	}
 	if err = f.pathError("rename", from, err); errors.Is(err, fs.ErrExist) {
 		var pe *fs.PathError
@@ -211,8 +212,8 @@ func (f *fileSystem) Rename(ctx context.Context, from, to string) error {
 	return err
 }
 
-func isClass(e *remoteError, class string) bool {
-	return e.class == class || len(e.class) > len(class) && e.class[len(e.class)-len(class)-1:] == "."+class
+func isClass(e *hadooprpc.Exception, class string) bool {
+	return e.Class == class || len(e.Class) > len(class) && e.Class[len(e.Class)-len(class)-1:] == "."+class
 }
 
 // serverDefaults asks the NameNode once.

@@ -4,48 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
-	"runtime"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	rpcwire "fairway/adapters/hadooprpc/wire"
 	"fairway/adapters/hdfs/wire"
 )
-
-func FuzzResponse(f *testing.F) {
-	id := uint32(7)
-	ok := &wire.RpcResponseHeader{CallId: &id, Status: wire.RpcResponseHeader_SUCCESS.Enum()}
-	f.Add(appendPacket(nil, ok, &wire.GetFileInfoResponse{}))
-	f.Add(appendPacket(nil, &wire.RpcResponseHeader{CallId: &id, Status: wire.RpcResponseHeader_ERROR.Enum(), ExceptionClass: proto.String("a.b"), ErrorMessage: proto.String("x\ny")}))
-	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n"))
-	f.Add([]byte{0, 0, 0, 0})
-	f.Add([]byte{3, 0xff, 0xff, 0xff, 1})
-	f.Fuzz(func(t *testing.T, text []byte) {
-		header, body, err := readResponse(bytes.NewReader(text))
-		if err == nil && (header == nil || len(body) > len(text)) {
-			t.Fatalf("%v, %d bytes of body from %d", header, len(body), len(text))
-		}
-	})
-}
-
-// A false length must not make us take the memory that it asks for.
-func TestFalseLengthTakesNoMemory(t *testing.T) {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	packet := binary.BigEndian.AppendUint32(nil, maxResponse)
-	if _, _, err := readResponse(bytes.NewReader(append(packet, "short"...))); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Error(err)
-	}
-	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
-		t.Errorf("took %d bytes", n)
-	}
-}
 
 // scripted is a connection whose peer says one thing.
 type scripted struct {
@@ -96,18 +65,6 @@ func FuzzDataNode(f *testing.F) {
 	})
 }
 
-// What we make of the client's requests does not depend on what they say.
-func FuzzRequest(f *testing.F) {
-	f.Add(appendPacket(nil, &wire.RpcRequestHeader{CallId: proto.Int32(1), ClientId: []byte("c")},
-		&wire.RequestHeader{MethodName: proto.String("create"), ProtocolName: proto.String("p"), ProtocolVersion: proto.Uint64(1)}, &wire.MkdirsResponse{Result: proto.Bool(true)}))
-	f.Add([]byte("hrpc"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		if _, _, request, err := parseRequest(text); err == nil && len(request) > len(text) {
-			t.Fatal(len(request))
-		}
-	})
-}
-
 func TestAddressesOfTheClient(t *testing.T) {
 	now := time.Now()
 	for host, want := range map[string]string{"10.0.0.1": "10.0.0.1:9866", "node1": "node1:9866", "fe80::1": "[fe80::1]:9866"} {
@@ -126,7 +83,7 @@ func FuzzBlocks(f *testing.F) {
 		l := &wire.LocatedBlocks{FileLength: &length, UnderConstruction: proto.Bool(false), IsLastBlockComplete: proto.Bool(true)}
 		offset := uint64(0)
 		for _, n := range blocks {
-			l.Blocks = append(l.Blocks, &wire.LocatedBlock{Offset: proto.Uint64(offset), Corrupt: proto.Bool(false), BlockToken: &wire.Token{},
+			l.Blocks = append(l.Blocks, &wire.LocatedBlock{Offset: proto.Uint64(offset), Corrupt: proto.Bool(false), BlockToken: &rpcwire.TokenProto{},
 				B: &wire.ExtendedBlock{PoolId: proto.String("p"), BlockId: proto.Uint64(1), GenerationStamp: proto.Uint64(1), NumBytes: proto.Uint64(n)}})
 			offset += n
 		}

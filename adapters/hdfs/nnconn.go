@@ -3,22 +3,21 @@ package hdfs
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/hadooprpc"
 	"fairway/adapters/hdfs/wire"
 )
 
 // nameConn is what a client takes for its connection to a NameNode. Each request of the client is one Write; it is carried
-// to the active NameNode by our own pool of connections, which has contexts, deadlines, retries that the NameNode
-// recognises and failover, and the answer is read back. So no client ever sees a broken connection, after which it would
-// be of no use for five seconds. On the way a request is completed by what the client's interface cannot say.
+// to the active NameNode by a hadooprpc.Proxy, which has contexts, deadlines, retries that the NameNode recognises and
+// failover, and the answer is read back. So no client ever sees a broken connection, after which it would be of no use for
+// five seconds. On the way a request is completed by what the client's interface cannot say.
 type nameConn struct {
 	s      *session
 	answer bytes.Reader
@@ -32,32 +31,24 @@ func (s *session) dialNameNode(context.Context, string, string) (net.Conn, error
 // Write takes the greeting, the connection context or one request.
 func (c *nameConn) Write(p []byte) (int, error) {
 	if bytes.HasPrefix(p, []byte("hrpc")) {
-		return len(p), nil // our own connections have introduced themselves
+		return len(p), nil // our own connections introduce themselves
 	}
-	id, method, request, err := parseRequest(p)
+	q, err := hadooprpc.ReadRequest(bytes.NewReader(p), len(p))
 	if err != nil {
 		c.s.fail(err)
 		return 0, err
 	}
-	if id == contextCallID {
+	if q.ID < 0 {
 		return len(p), nil
 	}
-	body, err := c.s.exchange(method, request)
-	head := &wire.RpcResponseHeader{CallId: proto.Uint32(uint32(id)), Status: wire.RpcResponseHeader_SUCCESS.Enum()}
-	var remote *remoteError
-	if errors.As(err, &remote) {
-		head.Status, head.ExceptionClass, head.ErrorMessage = wire.RpcResponseHeader_ERROR.Enum(), &remote.class, &remote.message
-	} else if err != nil {
+	body, err := c.s.exchange(q.Method, q.Message)
+	var remote *hadooprpc.Exception
+	if err != nil && !errors.As(err, &remote) {
 		c.s.fail(err)
 		c.err = err
 		return len(p), nil // the client does not repeat a failed read
 	}
-	packet := appendPacket(nil, head)
-	if remote == nil {
-		packet = protowire.AppendBytes(packet, body)
-		binary.BigEndian.PutUint32(packet, uint32(len(packet)-4))
-	}
-	c.answer.Reset(packet)
+	c.answer.Reset(hadooprpc.AppendAnswer(nil, q, body, remote))
 	return len(p), nil
 }
 
@@ -68,36 +59,10 @@ func (c *nameConn) Read(p []byte) (int, error) {
 	return c.answer.Read(p)
 }
 
-// parseRequest splits a packet of the client.
-func parseRequest(p []byte) (id int32, method string, request []byte, err error) {
-	var header wire.RpcRequestHeader
-	rest, err := cutMessage(p[min(4, len(p)):], &header)
-	if err != nil || header.GetCallId() == contextCallID {
-		return header.GetCallId(), "", nil, err
-	}
-	var head wire.RequestHeader
-	if rest, err = cutMessage(rest, &head); err != nil {
-		return 0, "", nil, err
-	}
-	request, n := protowire.ConsumeBytes(rest)
-	if n != len(rest) {
-		return 0, "", nil, errors.New("a request of the HDFS client does not parse")
-	}
-	return header.GetCallId(), head.GetMethodName(), request, nil
-}
-
-func cutMessage(p []byte, m proto.Message) (rest []byte, err error) {
-	text, n := protowire.ConsumeBytes(p)
-	if n < 0 {
-		return nil, errors.New("a request of the HDFS client does not parse")
-	}
-	return p[n:], proto.Unmarshal(text, m)
-}
-
 // exchange carries one request of the client to the NameNode.
 func (s *session) exchange(method string, request []byte) ([]byte, error) {
 	answer, err := s.route(method, request)
-	var remote *remoteError
+	var remote *hadooprpc.Exception
 	if errors.As(err, &remote) && method != "renewLease" { // which the client sends on its own
 		s.mu.Lock()
 		s.remote = remote

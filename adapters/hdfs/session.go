@@ -10,11 +10,13 @@ import (
 
 	stock "github.com/colinmarc/hdfs/v2"
 
+	"fairway/adapters/hadooprpc"
 	"fairway/adapters/hdfs/wire"
 )
 
 const (
 	maxIdleSessions = 4
+	idleTime        = 10 * time.Second // after which an unused session or connection is closed
 	leaseTime       = 20 * time.Second // the NameNode lets others take a file over after a minute without renewal
 )
 
@@ -29,7 +31,7 @@ type session struct {
 	since  time.Time // when it was given back
 
 	mu      sync.Mutex
-	remote  *remoteError                    // the last exception
+	remote  *hadooprpc.Exception            // the last exception
 	failure error                           // why the session is of no more use
 	renewed time.Time                       // when the lease was last renewed
 	writing *placement                      // nil unless a file is being written
@@ -145,7 +147,7 @@ func (s *session) reason(err error) error {
 	}
 	var exception stock.Error
 	if errors.As(err, &exception) {
-		return &remoteError{class: exception.Exception(), message: firstLine(exception.Message())}
+		return &hadooprpc.Exception{Class: exception.Exception(), Message: firstLine(exception.Message())}
 	}
 	var path *os.PathError
 	if errors.As(err, &path) {
@@ -241,6 +243,6 @@ func (f *fileSystem) Close() error {
 	for _, s := range idle {
 		s.drop()
 	}
-	f.nn.close()
+	f.nn.proxy.Close()
 	return nil
 }

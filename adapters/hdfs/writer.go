@@ -12,6 +12,7 @@ import (
 	stock "github.com/colinmarc/hdfs/v2"
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/hadooprpc"
 	"fairway/adapters/hdfs/wire"
 	"fairway/frameworks/storage"
 )
@@ -271,7 +272,7 @@ func (s *session) why(err error) error {
 	}
 	var exception stock.Error
 	if errors.As(err, &exception) {
-		return &remoteError{class: exception.Exception(), message: firstLine(exception.Message())}
+		return &hadooprpc.Exception{Class: exception.Exception(), Message: firstLine(exception.Message())}
 	}
 	return err
 }
@@ -333,7 +334,7 @@ func (p *placement) add(ctx context.Context, request []byte) ([]byte, error) {
 	for {
 		answer := &wire.AddBlockResponse{}
 		err := p.w.fs.nn.call(ctx, "addBlock", q, answer)
-		var remote *remoteError
+		var remote *hadooprpc.Exception
 		if errors.As(err, &remote) && isClass(remote, "NotReplicatedYetException") && time.Now().Before(deadline) {
 			if err := pause(ctx, &wait); err != nil {
 				return nil, err

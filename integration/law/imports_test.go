@@ -27,7 +27,7 @@ var allowed = []struct {
 	{"frameworks/sdk", []string{"broker/api"}},
 	{"frameworks/locality", []string{"broker/api", "frameworks/storage"}},
 	{"frameworks/mapreduce", []string{"broker/api", "frameworks/sdk", "frameworks/locality", "frameworks/storage"}},
-	{"adapters/hdfs", []string{"frameworks/storage"}},
+	{"adapters/hdfs", []string{"frameworks/storage", "adapters/hadooprpc"}},
 	{"adapters/hadooprpc", nil},
 	{"adapters/yarn", []string{"frameworks/sdk", "frameworks/locality", "frameworks/storage", "broker/api", "agent/service", "adapters/hadooprpc", "adapters/hdfs"}},
 	{"adapters/mapreduce", []string{"agent/service", "adapters/hadooprpc"}},

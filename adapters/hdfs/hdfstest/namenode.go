@@ -2,38 +2,30 @@ package hdfstest
 
 import (
 	"bufio"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
-	"google.golang.org/protobuf/encoding/protodelim"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"fairway/adapters/hdfs/wire"
+	"fairway/adapters/hadooprpc"
+	rpcwire "fairway/adapters/hadooprpc/wire"
 )
-
-// exception is what the NameNode throws.
-type exception struct{ class, message string }
-
-func throw(class, format string, args ...any) *exception {
-	return &exception{class, fmt.Sprintf(format, args...)}
-}
 
 // method is one of ClientProtocol; it runs with the cluster's lock held.
 type method struct {
 	request func() proto.Message
-	run     func(c *Cluster, user string, request proto.Message) (proto.Message, *exception)
+	run     func(c *Cluster, user string, request proto.Message) (proto.Message, *hadooprpc.Exception)
 	once    bool // a repeated call gets the first answer
 }
 
 func call[Q any, PQ interface {
 	*Q
 	proto.Message
-}](once bool, run func(c *Cluster, user string, q PQ) (proto.Message, *exception)) method {
+}](once bool, run func(c *Cluster, user string, q PQ) (proto.Message, *hadooprpc.Exception)) method {
 	return method{func() proto.Message { return PQ(new(Q)) },
-		func(c *Cluster, user string, q proto.Message) (proto.Message, *exception) {
+		func(c *Cluster, user string, q proto.Message) (proto.Message, *hadooprpc.Exception) {
 			return run(c, user, q.(PQ))
 		}, once}
 }
@@ -57,64 +49,62 @@ var methods = map[string]method{
 	"reportBadBlocks":        call(false, (*Cluster).reportBadBlocks),
 }
 
-const connectionContext = -3 // call id
+const (
+	greeting   = "hrpc\x09\x00\x00" // version 9, service class 0, authentication "none"
+	maxRequest = 64 << 20
+)
+
+// caller is a connection to the NameNode. Its calls run at once, and are answered as they end.
+type caller struct {
+	net.Conn
+	user    string
+	writing sync.Mutex
+}
 
 func (c *Cluster) serveNameNode(conn net.Conn) {
+	from := &caller{Conn: conn}
 	in := bufio.NewReader(conn)
-	var hello [7]byte
-	if _, err := io.ReadFull(in, hello[:]); err != nil || string(hello[:5]) != "hrpc\x09" {
+	hello := make([]byte, len(greeting))
+	if _, err := io.ReadFull(in, hello); err != nil || string(hello) != greeting {
 		return
 	}
-	user := ""
 	for {
-		header, rest, err := readRequest(in)
+		q, err := hadooprpc.ReadRequest(in, maxRequest)
 		if err != nil {
 			return
 		}
-		if header.GetCallId() == connectionContext {
-			var context wire.IpcConnectionContext
-			if protodelim.UnmarshalFrom(rest, &context) != nil {
-				return
-			}
-			user = context.GetUserInfo().GetEffectiveUser()
+		if q.ID >= 0 {
+			c.wg.Go(func() {
+				if !c.answer(from, q) {
+					conn.Close()
+				}
+			})
 			continue
 		}
-		var head wire.RequestHeader
-		if protodelim.UnmarshalFrom(rest, &head) != nil {
+		var introduction rpcwire.IpcConnectionContextProto
+		if proto.Unmarshal(q.Message, &introduction) != nil {
 			return
 		}
-		if !c.answer(conn, user, header, head.GetMethodName(), rest) {
-			return
-		}
+		from.user = introduction.GetUserInfo().GetEffectiveUser()
 	}
-}
-
-func readRequest(in *bufio.Reader) (*wire.RpcRequestHeader, *bufio.Reader, error) {
-	var length uint32
-	if err := binary.Read(in, binary.BigEndian, &length); err != nil || length > 64<<20 {
-		return nil, nil, io.ErrUnexpectedEOF
-	}
-	rest := bufio.NewReader(io.LimitReader(in, int64(length)))
-	header := &wire.RpcRequestHeader{}
-	return header, rest, protodelim.UnmarshalFrom(rest, header)
 }
 
 // answer does one call; false ends the connection.
-func (c *Cluster) answer(conn net.Conn, user string, header *wire.RpcRequestHeader, name string, rest *bufio.Reader) bool {
-	m, known := methods[name]
+func (c *Cluster) answer(from *caller, q *hadooprpc.Request) bool {
+	m, known := methods[q.Method]
 	if !known {
-		return c.send(conn, header, nil, throw("org.apache.hadoop.ipc.RpcNoSuchMethodException", "no method %s", name))
+		return from.send(q, nil, hadooprpc.Errorf(hadooprpc.NoSuchMethod, "no method %s", q.Method))
 	}
 	request := m.request()
-	if protodelim.UnmarshalFrom(rest, request) != nil {
+	if proto.Unmarshal(q.Message, request) != nil {
 		return false
 	}
 	c.mu.Lock()
 	fault := Fault{}
 	if c.fault != nil {
-		fault = c.fault(name, c.calls[name])
+		fault = c.fault(q.Method, c.calls[q.Method])
 	}
-	c.calls[name]++
+	c.calls[q.Method]++
 	c.mu.Unlock()
 	switch fault.Action {
 	case Drop:
@@ -123,19 +113,19 @@ func (c *Cluster) answer(conn net.Conn, user string, header *wire.RpcRequestHead
 		<-c.ctx.Done()
 		return false
 	case Error:
-		return c.send(conn, header, nil, throw(fault.Class, "%s", fault.Message))
+		return from.send(q, nil, hadooprpc.Errorf(fault.Class, "%s", fault.Message))
 	case Junk:
-		io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		io.WriteString(from, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		return false
 	}
-	answer, thrown := c.run(m, user, header, request)
-	return fault.Action != Lose && c.send(conn, header, answer, thrown)
+	answer, thrown := c.run(m, from.user, q, request)
+	return fault.Action != Lose && from.send(q, answer, thrown)
 }
 
-func (c *Cluster) run(m method, user string, header *wire.RpcRequestHeader, request proto.Message) ([]byte, *exception) {
+func (c *Cluster) run(m method, user string, q *hadooprpc.Request, request proto.Message) ([]byte, *hadooprpc.Exception) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	key := fmt.Sprintf("%x/%d", header.GetClientId(), header.GetCallId())
+	key := fmt.Sprintf("%x/%d", q.ClientID, q.ID)
 	if text, done := c.retries[key]; done && m.once {
 		return text, nil
 	}
@@ -145,7 +135,7 @@ func (c *Cluster) run(m method, user string, header *wire.RpcRequestHeader, requ
 	}
 	text, err := proto.Marshal(answer)
 	if err != nil {
-		return nil, throw("java.io.IOException", "%v", err)
+		return nil, hadooprpc.Errorf(hadooprpc.IOException, "%v", err)
 	}
 	if m.once {
 		c.retries[key] = text
@@ -153,22 +143,12 @@ func (c *Cluster) run(m method, user string, header *wire.RpcRequestHeader, requ
 	return text, nil
 }
 
-func (c *Cluster) send(conn net.Conn, header *wire.RpcRequestHeader, answer []byte, thrown *exception) bool {
-	id := uint32(header.GetCallId())
-	head := &wire.RpcResponseHeader{CallId: &id, Status: wire.RpcResponseHeader_SUCCESS.Enum(), ServerIpcVersion: proto.Uint32(9), ClientId: header.GetClientId()}
-	if thrown != nil {
-		head.Status = wire.RpcResponseHeader_ERROR.Enum()
-		head.ExceptionClass = &thrown.class
-		text := thrown.message + "\n\tat org.apache.hadoop.Fake.fake(Fake.java:1)"
-		head.ErrorMessage = &text
+func (c *caller) send(q *hadooprpc.Request, answer []byte, thrown *hadooprpc.Exception) bool {
+	if thrown != nil { // a real one sends its stack
+		thrown = hadooprpc.Errorf(thrown.Class, "%s\n\tat org.apache.hadoop.Fake.fake(Fake.java:1)", thrown.Message)
 	}
-	packet := make([]byte, 4)
-	text, _ := proto.Marshal(head)
-	packet = protowire.AppendBytes(packet, text)
-	if thrown == nil {
-		packet = protowire.AppendBytes(packet, answer)
-	}
-	binary.BigEndian.PutUint32(packet, uint32(len(packet)-4))
-	_, err := conn.Write(packet)
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := c.Write(hadooprpc.AppendAnswer(nil, q, answer, thrown))
 	return err == nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/hadooprpc"
+	rpcwire "fairway/adapters/hadooprpc/wire"
 	"fairway/adapters/hdfs/wire"
 )
 
@@ -79,7 +81,7 @@ func erasureCoding() *wire.ErasureCodingPolicy {
 	return &wire.ErasureCodingPolicy{Name: proto.String("RS-6-3-1024k"), Id: proto.Uint32(1)}
 }
 
-func (c *Cluster) getFileInfo(_ string, q *wire.GetFileInfoRequest) (proto.Message, *exception) {
+func (c *Cluster) getFileInfo(_ string, q *wire.GetFileInfoRequest) (proto.Message, *hadooprpc.Exception) {
 	n := c.tree[q.GetSrc()]
 	if n == nil {
 		return &wire.GetFileInfoResponse{}, nil
@@ -87,7 +89,7 @@ func (c *Cluster) getFileInfo(_ string, q *wire.GetFileInfoRequest) (proto.Messa
 	return &wire.GetFileInfoResponse{Fs: n.status("")}, nil
 }
 
-func (c *Cluster) getListing(user string, q *wire.GetListingRequest) (proto.Message, *exception) {
+func (c *Cluster) getListing(user string, q *wire.GetListingRequest) (proto.Message, *hadooprpc.Exception) {
 	n := c.tree[q.GetSrc()]
 	if n == nil {
 		return &wire.GetListingResponse{}, nil
@@ -116,20 +118,20 @@ func (c *Cluster) getListing(user string, q *wire.GetListingRequest) (proto.Mess
 	return &wire.GetListingResponse{DirList: list}, nil
 }
 
-func (n *inode) check(user, p string, bit uint32, access string) *exception {
+func (n *inode) check(user, p string, bit uint32, access string) *hadooprpc.Exception {
 	if user == "root" || n.perm&bit != 0 || user == n.owner && n.perm&(bit<<6) != 0 {
 		return nil
 	}
-	return throw(noAccess, "Permission denied: user=%s, access=%s, inode=%q:%s:supergroup:%o", user, access, p, n.owner, n.perm)
+	return hadooprpc.Errorf(noAccess, "Permission denied: user=%s, access=%s, inode=%q:%s:supergroup:%o", user, access, p, n.owner, n.perm)
 }
 
-func (c *Cluster) getBlockLocations(user string, q *wire.GetBlockLocationsRequest) (proto.Message, *exception) {
+func (c *Cluster) getBlockLocations(user string, q *wire.GetBlockLocationsRequest) (proto.Message, *hadooprpc.Exception) {
 	n := c.tree[q.GetSrc()]
 	if n == nil {
-		return nil, throw(notFound, "File does not exist: %s", q.GetSrc())
+		return nil, hadooprpc.Errorf(notFound, "File does not exist: %s", q.GetSrc())
 	}
 	if n.dir {
-		return nil, throw(notFound, "Path is not a file: %s", q.GetSrc())
+		return nil, hadooprpc.Errorf(notFound, "Path is not a file: %s", q.GetSrc())
 	}
 	if thrown := n.check(user, q.GetSrc(), 4, "READ"); thrown != nil {
 		return nil, thrown
@@ -155,7 +157,7 @@ func (b *block) extended() *wire.ExtendedBlock {
 
 func (b *block) located(offset int64) *wire.LocatedBlock {
 	l := &wire.LocatedBlock{B: b.extended(), Offset: proto.Uint64(uint64(offset)), Corrupt: proto.Bool(false),
-		BlockToken: &wire.Token{Identifier: []byte{}, Password: []byte{}, Kind: proto.String(""), Service: proto.String("")}}
+		BlockToken: &rpcwire.TokenProto{Identifier: []byte{}, Password: []byte{}, Kind: proto.String(""), Service: proto.String("")}}
 	for _, r := range b.replicas {
 		l.Locs = append(l.Locs, r.node.info())
 		l.StorageTypes = append(l.StorageTypes, wire.StorageType_DISK)
@@ -164,13 +166,13 @@ func (b *block) located(offset int64) *wire.LocatedBlock {
 	return l
 }
 
-func (c *Cluster) getServerDefaults(string, *wire.GetServerDefaultsRequest) (proto.Message, *exception) {
+func (c *Cluster) getServerDefaults(string, *wire.GetServerDefaultsRequest) (proto.Message, *hadooprpc.Exception) {
 	return &wire.GetServerDefaultsResponse{ServerDefaults: &wire.FsServerDefaults{
 		BlockSize: proto.Uint64(uint64(c.o.BlockSize)), BytesPerChecksum: proto.Uint32(512), WritePacketSize: proto.Uint32(65536),
 		Replication: proto.Uint32(uint32(c.o.Replication)), FileBufferSize: proto.Uint32(4096), ChecksumType: wire.ChecksumType_CHECKSUM_CRC32C.Enum()}}, nil
 }
 
-func (c *Cluster) getDatanodeReport(string, *wire.GetDatanodeReportRequest) (proto.Message, *exception) {
+func (c *Cluster) getDatanodeReport(string, *wire.GetDatanodeReportRequest) (proto.Message, *hadooprpc.Exception) {
 	r := &wire.GetDatanodeReportResponse{}
 	for _, d := range c.nodes {
 		r.Di = append(r.Di, d.info())
@@ -179,10 +181,10 @@ func (c *Cluster) getDatanodeReport(string, *wire.GetDatanodeReportRequest) (pro
 }
 
 // makeFolders makes p and its parents.
-func (c *Cluster) makeFolders(user, p string, perm uint32) *exception {
+func (c *Cluster) makeFolders(user, p string, perm uint32) *hadooprpc.Exception {
 	if n := c.tree[p]; n != nil {
 		if !n.dir {
-			return throw(notFolder, "%s is not a directory", p)
+			return hadooprpc.Errorf(notFolder, "%s is not a directory", p)
 		}
 		return nil
 	}
@@ -198,17 +200,17 @@ func (c *Cluster) makeFolders(user, p string, perm uint32) *exception {
 	return nil
 }
 
-func (c *Cluster) mkdirs(user string, q *wire.MkdirsRequest) (proto.Message, *exception) {
+func (c *Cluster) mkdirs(user string, q *wire.MkdirsRequest) (proto.Message, *hadooprpc.Exception) {
 	if n := c.tree[q.GetSrc()]; n != nil && !n.dir {
-		return nil, throw(exists, "Path is not a directory: %s", q.GetSrc())
+		return nil, hadooprpc.Errorf(exists, "Path is not a directory: %s", q.GetSrc())
 	}
 	return &wire.MkdirsResponse{Result: proto.Bool(true)}, c.makeFolders(user, q.GetSrc(), q.GetMasked().GetPerm())
 }
 
-func (c *Cluster) create(user string, q *wire.CreateRequest) (proto.Message, *exception) {
+func (c *Cluster) create(user string, q *wire.CreateRequest) (proto.Message, *hadooprpc.Exception) {
 	p := q.GetSrc()
 	if n := c.tree[p]; n != nil && (n.dir || q.GetCreateFlag()&2 == 0) {
-		return nil, throw(exists, "%s for client 127.0.0.1 already exists", p)
+		return nil, hadooprpc.Errorf(exists, "%s for client 127.0.0.1 already exists", p)
 	}
 	if thrown := c.makeFolders(user, path.Dir(p), 0o755); thrown != nil {
 		return nil, thrown
@@ -225,10 +227,10 @@ func (c *Cluster) create(user string, q *wire.CreateRequest) (proto.Message, *ex
 	return &wire.CreateResponse{Fs: n.status(path.Base(p))}, nil
 }
 
-func (c *Cluster) addBlock(_ string, q *wire.AddBlockRequest) (proto.Message, *exception) {
+func (c *Cluster) addBlock(_ string, q *wire.AddBlockRequest) (proto.Message, *hadooprpc.Exception) {
 	n := c.tree[q.GetSrc()]
 	if n == nil || !n.writing || n.id != q.GetFileId() && q.GetFileId() != 0 {
-		return nil, throw(notFound, "File does not exist: %s (inode %d)", q.GetSrc(), q.GetFileId())
+		return nil, hadooprpc.Errorf(notFound, "File does not exist: %s (inode %d)", q.GetSrc(), q.GetFileId())
 	}
 	if i := len(n.blocks) - 1; i >= 0 && !n.blocks[i].done && (i == 0 && q.Previous == nil || i > 0 && n.blocks[i-1].id == q.GetPrevious().GetBlockId()) {
 		b := n.blocks[i] // the call is repeated
@@ -248,7 +250,7 @@ func (c *Cluster) addBlock(_ string, q *wire.AddBlockRequest) (proto.Message, *e
 	}
 	c.turn++
 	if len(b.replicas) == 0 {
-		return nil, throw("java.io.IOException", "File %s could only be written to 0 of the 1 minReplication nodes. There are %d datanode(s) running and %d node(s) are excluded in this operation.",
+		return nil, hadooprpc.Errorf(hadooprpc.IOException, "File %s could only be written to 0 of the 1 minReplication nodes. There are %d datanode(s) running and %d node(s) are excluded in this operation.",
 			q.GetSrc(), len(c.nodes), len(q.GetExcludeNodes()))
 	}
 	c.blocks[b.id] = b
@@ -256,7 +258,7 @@ func (c *Cluster) addBlock(_ string, q *wire.AddBlockRequest) (proto.Message, *e
 	return &wire.AddBlockResponse{Block: b.located(n.length())}, nil
 }
 
-func (c *Cluster) abandonBlock(_ string, q *wire.AbandonBlockRequest) (proto.Message, *exception) {
+func (c *Cluster) abandonBlock(_ string, q *wire.AbandonBlockRequest) (proto.Message, *hadooprpc.Exception) {
 	if n := c.tree[q.GetSrc()]; n != nil {
 		for i, b := range n.blocks {
 			if b.id == q.GetB().GetBlockId() {
@@ -268,18 +270,18 @@ func (c *Cluster) abandonBlock(_ string, q *wire.AbandonBlockRequest) (proto.Mes
 	return &wire.AbandonBlockResponse{}, nil
 }
 
-func (c *Cluster) updateBlockForPipeline(_ string, q *wire.UpdateBlockForPipelineRequest) (proto.Message, *exception) {
+func (c *Cluster) updateBlockForPipeline(_ string, q *wire.UpdateBlockForPipelineRequest) (proto.Message, *hadooprpc.Exception) {
 	b := c.blocks[q.GetBlock().GetBlockId()]
 	if b == nil {
-		return nil, throw("java.io.IOException", "no block %d", q.GetBlock().GetBlockId())
+		return nil, hadooprpc.Errorf(hadooprpc.IOException, "no block %d", q.GetBlock().GetBlockId())
 	}
 	return &wire.UpdateBlockForPipelineResponse{Block: b.located(0)}, nil
 }
 
-func (c *Cluster) complete(_ string, q *wire.CompleteRequest) (proto.Message, *exception) {
+func (c *Cluster) complete(_ string, q *wire.CompleteRequest) (proto.Message, *hadooprpc.Exception) {
 	n := c.tree[q.GetSrc()]
 	if n == nil {
-		return nil, throw(notFound, "File does not exist: %s", q.GetSrc())
+		return nil, hadooprpc.Errorf(notFound, "File does not exist: %s", q.GetSrc())
 	}
 	for _, b := range n.blocks {
 		if !b.done {
@@ -290,19 +292,19 @@ func (c *Cluster) complete(_ string, q *wire.CompleteRequest) (proto.Message, *e
 	return &wire.CompleteResponse{Result: proto.Bool(true)}, nil
 }
 
-func (c *Cluster) rename2(user string, q *wire.Rename2Request) (proto.Message, *exception) {
+func (c *Cluster) rename2(user string, q *wire.Rename2Request) (proto.Message, *hadooprpc.Exception) {
 	from, to := q.GetSrc(), q.GetDst()
 	switch n := c.tree[from]; {
 	case n == nil:
-		return nil, throw(notFound, "rename source %s is not found.", from)
+		return nil, hadooprpc.Errorf(notFound, "rename source %s is not found.", from)
 	case c.tree[to] != nil && c.tree[to].dir != n.dir:
-		return nil, throw("java.io.IOException", "Source %s and destination %s must both be directories", from, to)
+		return nil, hadooprpc.Errorf(hadooprpc.IOException, "Source %s and destination %s must both be directories", from, to)
 	case c.tree[to] != nil:
-		return nil, throw(exists, "rename destination %s already exists", to)
+		return nil, hadooprpc.Errorf(exists, "rename destination %s already exists", to)
 	case c.tree[path.Dir(to)] == nil:
-		return nil, throw(notFound, "rename destination parent %s not found.", path.Dir(to))
+		return nil, hadooprpc.Errorf(notFound, "rename destination parent %s not found.", path.Dir(to))
 	case strings.HasPrefix(to, from+"/"):
-		return nil, throw("java.io.IOException", "Rename destination %s is a directory or file under source %s", to, from)
+		return nil, hadooprpc.Errorf(hadooprpc.IOException, "Rename destination %s is a directory or file under source %s", to, from)
 	}
 	if thrown := c.tree[path.Dir(from)].check(user, path.Dir(from), 2, "WRITE"); thrown != nil {
 		return nil, thrown
@@ -316,7 +318,7 @@ func (c *Cluster) rename2(user string, q *wire.Rename2Request) (proto.Message, *
 	return &wire.Rename2Response{}, nil
 }
 
-func (c *Cluster) remove(user string, q *wire.DeleteRequest) (proto.Message, *exception) {
+func (c *Cluster) remove(user string, q *wire.DeleteRequest) (proto.Message, *hadooprpc.Exception) {
 	src := q.GetSrc()
 	if c.tree[src] == nil {
 		return &wire.DeleteResponse{Result: proto.Bool(false)}, nil
@@ -332,10 +334,10 @@ func (c *Cluster) remove(user string, q *wire.DeleteRequest) (proto.Message, *ex
 	return &wire.DeleteResponse{Result: proto.Bool(true)}, nil
 }
 
-func (c *Cluster) renewLease(string, *wire.RenewLeaseRequest) (proto.Message, *exception) {
+func (c *Cluster) renewLease(string, *wire.RenewLeaseRequest) (proto.Message, *hadooprpc.Exception) {
 	return &wire.RenewLeaseResponse{}, nil
 }
 
-func (c *Cluster) reportBadBlocks(string, *wire.ReportBadBlocksRequest) (proto.Message, *exception) {
+func (c *Cluster) reportBadBlocks(string, *wire.ReportBadBlocksRequest) (proto.Message, *hadooprpc.Exception) {
 	return &wire.ReportBadBlocksResponse{}, nil
 }

@@ -1,4 +1,4 @@
-// The part of Hadoop's RPC, ClientProtocol and data transfer messages that Fairway speaks. Field numbers and types are
+// The part of Hadoop's ClientProtocol and data transfer messages that Fairway speaks. Field numbers and types are
 // those of Hadoop 2.2 and later. The package and the file have names of their own: the wire does not carry message
 // names, and Hadoop's names would collide with those of other Hadoop libraries in one process.
 
@@ -11,6 +11,7 @@
 package wire
 
 import (
+	wire "fairway/adapters/hadooprpc/wire"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -235,65 +236,6 @@ func (Status) EnumDescriptor() ([]byte, []int) {
 	return file_hdfs_wire_proto_rawDescGZIP(), []int{2}
 }
 
-type RpcResponseHeader_Status int32
-
-const (
-	RpcResponseHeader_SUCCESS RpcResponseHeader_Status = 0
-	RpcResponseHeader_ERROR   RpcResponseHeader_Status = 1 // the connection stays
-	RpcResponseHeader_FATAL   RpcResponseHeader_Status = 2 // the server closes it
-)
-
-// Enum value maps for RpcResponseHeader_Status.
-var (
-	RpcResponseHeader_Status_name = map[int32]string{
-		0: "SUCCESS",
-		1: "ERROR",
-		2: "FATAL",
-	}
-	RpcResponseHeader_Status_value = map[string]int32{
-		"SUCCESS": 0,
-		"ERROR":   1,
-		"FATAL":   2,
-	}
-)
-
-func (x RpcResponseHeader_Status) Enum() *RpcResponseHeader_Status {
-	p := new(RpcResponseHeader_Status)
-	*p = x
-	return p
-}
-
-func (x RpcResponseHeader_Status) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (RpcResponseHeader_Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_hdfs_wire_proto_enumTypes[3].Descriptor()
-}
-
-func (RpcResponseHeader_Status) Type() protoreflect.EnumType {
-	return &file_hdfs_wire_proto_enumTypes[3]
-}
-
-func (x RpcResponseHeader_Status) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Do not use.
-func (x *RpcResponseHeader_Status) UnmarshalJSON(b []byte) error {
-	num, err := protoimpl.X.UnmarshalJSONEnum(x.Descriptor(), b)
-	if err != nil {
-		return err
-	}
-	*x = RpcResponseHeader_Status(num)
-	return nil
-}
-
-// Deprecated: Use RpcResponseHeader_Status.Descriptor instead.
-func (RpcResponseHeader_Status) EnumDescriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{1, 0}
-}
-
 type FileStatus_FileType int32
 
 const (
@@ -330,11 +272,11 @@ func (x FileStatus_FileType) String() string {
 }
 
 func (FileStatus_FileType) Descriptor() protoreflect.EnumDescriptor {
-	return file_hdfs_wire_proto_enumTypes[4].Descriptor()
+	return file_hdfs_wire_proto_enumTypes[3].Descriptor()
 }
 
 func (FileStatus_FileType) Type() protoreflect.EnumType {
-	return &file_hdfs_wire_proto_enumTypes[4]
+	return &file_hdfs_wire_proto_enumTypes[3]
 }
 
 func (x FileStatus_FileType) Number() protoreflect.EnumNumber {
@@ -353,425 +295,7 @@ func (x *FileStatus_FileType) UnmarshalJSON(b []byte) error {
 
 // Deprecated: Use FileStatus_FileType.Descriptor instead.
 func (FileStatus_FileType) EnumDescriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{14, 0}
-}
-
-type RpcRequestHeader struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RpcKind       *uint32                `protobuf:"varint,1,opt,name=rpc_kind,json=rpcKind" json:"rpc_kind,omitempty"` // 2: protocol buffers
-	RpcOp         *uint32                `protobuf:"varint,2,opt,name=rpc_op,json=rpcOp" json:"rpc_op,omitempty"`       // 0: the final packet
-	CallId        *int32                 `protobuf:"zigzag32,3,req,name=call_id,json=callId" json:"call_id,omitempty"`
-	ClientId      []byte                 `protobuf:"bytes,4,req,name=client_id,json=clientId" json:"client_id,omitempty"`
-	RetryCount    *int32                 `protobuf:"zigzag32,5,opt,name=retry_count,json=retryCount,def=-1" json:"retry_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-// Default values for RpcRequestHeader fields.
-const (
-	Default_RpcRequestHeader_RetryCount = int32(-1)
-)
-
-func (x *RpcRequestHeader) Reset() {
-	*x = RpcRequestHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RpcRequestHeader) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RpcRequestHeader) ProtoMessage() {}
-
-func (x *RpcRequestHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RpcRequestHeader.ProtoReflect.Descriptor instead.
-func (*RpcRequestHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *RpcRequestHeader) GetRpcKind() uint32 {
-	if x != nil && x.RpcKind != nil {
-		return *x.RpcKind
-	}
-	return 0
-}
-
-func (x *RpcRequestHeader) GetRpcOp() uint32 {
-	if x != nil && x.RpcOp != nil {
-		return *x.RpcOp
-	}
-	return 0
-}
-
-func (x *RpcRequestHeader) GetCallId() int32 {
-	if x != nil && x.CallId != nil {
-		return *x.CallId
-	}
-	return 0
-}
-
-func (x *RpcRequestHeader) GetClientId() []byte {
-	if x != nil {
-		return x.ClientId
-	}
-	return nil
-}
-
-func (x *RpcRequestHeader) GetRetryCount() int32 {
-	if x != nil && x.RetryCount != nil {
-		return *x.RetryCount
-	}
-	return Default_RpcRequestHeader_RetryCount
-}
-
-type RpcResponseHeader struct {
-	state            protoimpl.MessageState    `protogen:"open.v1"`
-	CallId           *uint32                   `protobuf:"varint,1,req,name=call_id,json=callId" json:"call_id,omitempty"`
-	Status           *RpcResponseHeader_Status `protobuf:"varint,2,req,name=status,enum=fairway.hdfs.wire.RpcResponseHeader_Status" json:"status,omitempty"`
-	ServerIpcVersion *uint32                   `protobuf:"varint,3,opt,name=server_ipc_version,json=serverIpcVersion" json:"server_ipc_version,omitempty"`
-	ExceptionClass   *string                   `protobuf:"bytes,4,opt,name=exception_class,json=exceptionClass" json:"exception_class,omitempty"`
-	ErrorMessage     *string                   `protobuf:"bytes,5,opt,name=error_message,json=errorMessage" json:"error_message,omitempty"` // often a whole stack trace
-	ErrorDetail      *uint32                   `protobuf:"varint,6,opt,name=error_detail,json=errorDetail" json:"error_detail,omitempty"`
-	ClientId         []byte                    `protobuf:"bytes,7,opt,name=client_id,json=clientId" json:"client_id,omitempty"`
-	RetryCount       *int32                    `protobuf:"zigzag32,8,opt,name=retry_count,json=retryCount,def=-1" json:"retry_count,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
-}
-
-// Default values for RpcResponseHeader fields.
-const (
-	Default_RpcResponseHeader_RetryCount = int32(-1)
-)
-
-func (x *RpcResponseHeader) Reset() {
-	*x = RpcResponseHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RpcResponseHeader) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RpcResponseHeader) ProtoMessage() {}
-
-func (x *RpcResponseHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RpcResponseHeader.ProtoReflect.Descriptor instead.
-func (*RpcResponseHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *RpcResponseHeader) GetCallId() uint32 {
-	if x != nil && x.CallId != nil {
-		return *x.CallId
-	}
-	return 0
-}
-
-func (x *RpcResponseHeader) GetStatus() RpcResponseHeader_Status {
-	if x != nil && x.Status != nil {
-		return *x.Status
-	}
-	return RpcResponseHeader_SUCCESS
-}
-
-func (x *RpcResponseHeader) GetServerIpcVersion() uint32 {
-	if x != nil && x.ServerIpcVersion != nil {
-		return *x.ServerIpcVersion
-	}
-	return 0
-}
-
-func (x *RpcResponseHeader) GetExceptionClass() string {
-	if x != nil && x.ExceptionClass != nil {
-		return *x.ExceptionClass
-	}
-	return ""
-}
-
-func (x *RpcResponseHeader) GetErrorMessage() string {
-	if x != nil && x.ErrorMessage != nil {
-		return *x.ErrorMessage
-	}
-	return ""
-}
-
-func (x *RpcResponseHeader) GetErrorDetail() uint32 {
-	if x != nil && x.ErrorDetail != nil {
-		return *x.ErrorDetail
-	}
-	return 0
-}
-
-func (x *RpcResponseHeader) GetClientId() []byte {
-	if x != nil {
-		return x.ClientId
-	}
-	return nil
-}
-
-func (x *RpcResponseHeader) GetRetryCount() int32 {
-	if x != nil && x.RetryCount != nil {
-		return *x.RetryCount
-	}
-	return Default_RpcResponseHeader_RetryCount
-}
-
-type RequestHeader struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	MethodName      *string                `protobuf:"bytes,1,req,name=method_name,json=methodName" json:"method_name,omitempty"`
-	ProtocolName    *string                `protobuf:"bytes,2,req,name=protocol_name,json=protocolName" json:"protocol_name,omitempty"`
-	ProtocolVersion *uint64                `protobuf:"varint,3,req,name=protocol_version,json=protocolVersion" json:"protocol_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *RequestHeader) Reset() {
-	*x = RequestHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RequestHeader) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RequestHeader) ProtoMessage() {}
-
-func (x *RequestHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RequestHeader.ProtoReflect.Descriptor instead.
-func (*RequestHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *RequestHeader) GetMethodName() string {
-	if x != nil && x.MethodName != nil {
-		return *x.MethodName
-	}
-	return ""
-}
-
-func (x *RequestHeader) GetProtocolName() string {
-	if x != nil && x.ProtocolName != nil {
-		return *x.ProtocolName
-	}
-	return ""
-}
-
-func (x *RequestHeader) GetProtocolVersion() uint64 {
-	if x != nil && x.ProtocolVersion != nil {
-		return *x.ProtocolVersion
-	}
-	return 0
-}
-
-type UserInformation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EffectiveUser *string                `protobuf:"bytes,1,opt,name=effective_user,json=effectiveUser" json:"effective_user,omitempty"`
-	RealUser      *string                `protobuf:"bytes,2,opt,name=real_user,json=realUser" json:"real_user,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UserInformation) Reset() {
-	*x = UserInformation{}
-	mi := &file_hdfs_wire_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UserInformation) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UserInformation) ProtoMessage() {}
-
-func (x *UserInformation) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UserInformation.ProtoReflect.Descriptor instead.
-func (*UserInformation) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *UserInformation) GetEffectiveUser() string {
-	if x != nil && x.EffectiveUser != nil {
-		return *x.EffectiveUser
-	}
-	return ""
-}
-
-func (x *UserInformation) GetRealUser() string {
-	if x != nil && x.RealUser != nil {
-		return *x.RealUser
-	}
-	return ""
-}
-
-type IpcConnectionContext struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	UserInfo      *UserInformation       `protobuf:"bytes,2,opt,name=user_info,json=userInfo" json:"user_info,omitempty"`
-	Protocol      *string                `protobuf:"bytes,3,opt,name=protocol" json:"protocol,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *IpcConnectionContext) Reset() {
-	*x = IpcConnectionContext{}
-	mi := &file_hdfs_wire_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *IpcConnectionContext) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*IpcConnectionContext) ProtoMessage() {}
-
-func (x *IpcConnectionContext) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use IpcConnectionContext.ProtoReflect.Descriptor instead.
-func (*IpcConnectionContext) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *IpcConnectionContext) GetUserInfo() *UserInformation {
-	if x != nil {
-		return x.UserInfo
-	}
-	return nil
-}
-
-func (x *IpcConnectionContext) GetProtocol() string {
-	if x != nil && x.Protocol != nil {
-		return *x.Protocol
-	}
-	return ""
-}
-
-type Token struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identifier    []byte                 `protobuf:"bytes,1,req,name=identifier" json:"identifier,omitempty"`
-	Password      []byte                 `protobuf:"bytes,2,req,name=password" json:"password,omitempty"`
-	Kind          *string                `protobuf:"bytes,3,req,name=kind" json:"kind,omitempty"`
-	Service       *string                `protobuf:"bytes,4,req,name=service" json:"service,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Token) Reset() {
-	*x = Token{}
-	mi := &file_hdfs_wire_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Token) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Token) ProtoMessage() {}
-
-func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Token.ProtoReflect.Descriptor instead.
-func (*Token) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *Token) GetIdentifier() []byte {
-	if x != nil {
-		return x.Identifier
-	}
-	return nil
-}
-
-func (x *Token) GetPassword() []byte {
-	if x != nil {
-		return x.Password
-	}
-	return nil
-}
-
-func (x *Token) GetKind() string {
-	if x != nil && x.Kind != nil {
-		return *x.Kind
-	}
-	return ""
-}
-
-func (x *Token) GetService() string {
-	if x != nil && x.Service != nil {
-		return *x.Service
-	}
-	return ""
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type FsPermission struct {
@@ -783,7 +307,7 @@ type FsPermission struct {
 
 func (x *FsPermission) Reset() {
 	*x = FsPermission{}
-	mi := &file_hdfs_wire_proto_msgTypes[6]
+	mi := &file_hdfs_wire_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +319,7 @@ func (x *FsPermission) String() string {
 func (*FsPermission) ProtoMessage() {}
 
 func (x *FsPermission) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[6]
+	mi := &file_hdfs_wire_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +332,7 @@ func (x *FsPermission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsPermission.ProtoReflect.Descriptor instead.
 func (*FsPermission) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{6}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *FsPermission) GetPerm() uint32 {
@@ -830,7 +354,7 @@ type ExtendedBlock struct {
 
 func (x *ExtendedBlock) Reset() {
 	*x = ExtendedBlock{}
-	mi := &file_hdfs_wire_proto_msgTypes[7]
+	mi := &file_hdfs_wire_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +366,7 @@ func (x *ExtendedBlock) String() string {
 func (*ExtendedBlock) ProtoMessage() {}
 
 func (x *ExtendedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[7]
+	mi := &file_hdfs_wire_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +379,7 @@ func (x *ExtendedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendedBlock.ProtoReflect.Descriptor instead.
 func (*ExtendedBlock) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{7}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ExtendedBlock) GetPoolId() string {
@@ -900,7 +424,7 @@ type DatanodeID struct {
 
 func (x *DatanodeID) Reset() {
 	*x = DatanodeID{}
-	mi := &file_hdfs_wire_proto_msgTypes[8]
+	mi := &file_hdfs_wire_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +436,7 @@ func (x *DatanodeID) String() string {
 func (*DatanodeID) ProtoMessage() {}
 
 func (x *DatanodeID) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[8]
+	mi := &file_hdfs_wire_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +449,7 @@ func (x *DatanodeID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatanodeID.ProtoReflect.Descriptor instead.
 func (*DatanodeID) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{8}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *DatanodeID) GetIpAddr() string {
@@ -982,7 +506,7 @@ type DatanodeInfo struct {
 
 func (x *DatanodeInfo) Reset() {
 	*x = DatanodeInfo{}
-	mi := &file_hdfs_wire_proto_msgTypes[9]
+	mi := &file_hdfs_wire_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +518,7 @@ func (x *DatanodeInfo) String() string {
 func (*DatanodeInfo) ProtoMessage() {}
 
 func (x *DatanodeInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[9]
+	mi := &file_hdfs_wire_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +531,7 @@ func (x *DatanodeInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DatanodeInfo.ProtoReflect.Descriptor instead.
 func (*DatanodeInfo) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{9}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DatanodeInfo) GetId() *DatanodeID {
@@ -1044,7 +568,7 @@ type LocatedBlock struct {
 	Offset        *uint64                `protobuf:"varint,2,req,name=offset" json:"offset,omitempty"`
 	Locs          []*DatanodeInfo        `protobuf:"bytes,3,rep,name=locs" json:"locs,omitempty"`
 	Corrupt       *bool                  `protobuf:"varint,4,req,name=corrupt" json:"corrupt,omitempty"`
-	BlockToken    *Token                 `protobuf:"bytes,5,req,name=block_token,json=blockToken" json:"block_token,omitempty"`
+	BlockToken    *wire.TokenProto       `protobuf:"bytes,5,req,name=block_token,json=blockToken" json:"block_token,omitempty"`
 	StorageTypes  []StorageType          `protobuf:"varint,7,rep,name=storage_types,json=storageTypes,enum=fairway.hdfs.wire.StorageType" json:"storage_types,omitempty"`
 	StorageIds    []string               `protobuf:"bytes,8,rep,name=storage_ids,json=storageIds" json:"storage_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1053,7 +577,7 @@ type LocatedBlock struct {
 
 func (x *LocatedBlock) Reset() {
 	*x = LocatedBlock{}
-	mi := &file_hdfs_wire_proto_msgTypes[10]
+	mi := &file_hdfs_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +589,7 @@ func (x *LocatedBlock) String() string {
 func (*LocatedBlock) ProtoMessage() {}
 
 func (x *LocatedBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[10]
+	mi := &file_hdfs_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +602,7 @@ func (x *LocatedBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocatedBlock.ProtoReflect.Descriptor instead.
 func (*LocatedBlock) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{10}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LocatedBlock) GetB() *ExtendedBlock {
@@ -1109,7 +633,7 @@ func (x *LocatedBlock) GetCorrupt() bool {
 	return false
 }
 
-func (x *LocatedBlock) GetBlockToken() *Token {
+func (x *LocatedBlock) GetBlockToken() *wire.TokenProto {
 	if x != nil {
 		return x.BlockToken
 	}
@@ -1145,7 +669,7 @@ type FileEncryptionInfo struct {
 
 func (x *FileEncryptionInfo) Reset() {
 	*x = FileEncryptionInfo{}
-	mi := &file_hdfs_wire_proto_msgTypes[11]
+	mi := &file_hdfs_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +681,7 @@ func (x *FileEncryptionInfo) String() string {
 func (*FileEncryptionInfo) ProtoMessage() {}
 
 func (x *FileEncryptionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[11]
+	mi := &file_hdfs_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +694,7 @@ func (x *FileEncryptionInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileEncryptionInfo.ProtoReflect.Descriptor instead.
 func (*FileEncryptionInfo) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{11}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FileEncryptionInfo) GetSuite() uint32 {
@@ -1225,7 +749,7 @@ type ErasureCodingPolicy struct {
 
 func (x *ErasureCodingPolicy) Reset() {
 	*x = ErasureCodingPolicy{}
-	mi := &file_hdfs_wire_proto_msgTypes[12]
+	mi := &file_hdfs_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +761,7 @@ func (x *ErasureCodingPolicy) String() string {
 func (*ErasureCodingPolicy) ProtoMessage() {}
 
 func (x *ErasureCodingPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[12]
+	mi := &file_hdfs_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +774,7 @@ func (x *ErasureCodingPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErasureCodingPolicy.ProtoReflect.Descriptor instead.
 func (*ErasureCodingPolicy) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{12}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ErasureCodingPolicy) GetName() string {
@@ -1282,7 +806,7 @@ type LocatedBlocks struct {
 
 func (x *LocatedBlocks) Reset() {
 	*x = LocatedBlocks{}
-	mi := &file_hdfs_wire_proto_msgTypes[13]
+	mi := &file_hdfs_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +818,7 @@ func (x *LocatedBlocks) String() string {
 func (*LocatedBlocks) ProtoMessage() {}
 
 func (x *LocatedBlocks) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[13]
+	mi := &file_hdfs_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +831,7 @@ func (x *LocatedBlocks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocatedBlocks.ProtoReflect.Descriptor instead.
 func (*LocatedBlocks) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{13}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *LocatedBlocks) GetFileLength() uint64 {
@@ -1382,7 +906,7 @@ type FileStatus struct {
 
 func (x *FileStatus) Reset() {
 	*x = FileStatus{}
-	mi := &file_hdfs_wire_proto_msgTypes[14]
+	mi := &file_hdfs_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +918,7 @@ func (x *FileStatus) String() string {
 func (*FileStatus) ProtoMessage() {}
 
 func (x *FileStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[14]
+	mi := &file_hdfs_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +931,7 @@ func (x *FileStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileStatus.ProtoReflect.Descriptor instead.
 func (*FileStatus) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{14}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FileStatus) GetFileType() FileStatus_FileType {
@@ -1535,7 +1059,7 @@ const (
 
 func (x *FsServerDefaults) Reset() {
 	*x = FsServerDefaults{}
-	mi := &file_hdfs_wire_proto_msgTypes[15]
+	mi := &file_hdfs_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1071,7 @@ func (x *FsServerDefaults) String() string {
 func (*FsServerDefaults) ProtoMessage() {}
 
 func (x *FsServerDefaults) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[15]
+	mi := &file_hdfs_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1084,7 @@ func (x *FsServerDefaults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FsServerDefaults.ProtoReflect.Descriptor instead.
 func (*FsServerDefaults) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{15}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FsServerDefaults) GetBlockSize() uint64 {
@@ -1621,7 +1145,7 @@ type GetFileInfoRequest struct {
 
 func (x *GetFileInfoRequest) Reset() {
 	*x = GetFileInfoRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[16]
+	mi := &file_hdfs_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1157,7 @@ func (x *GetFileInfoRequest) String() string {
 func (*GetFileInfoRequest) ProtoMessage() {}
 
 func (x *GetFileInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[16]
+	mi := &file_hdfs_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1170,7 @@ func (x *GetFileInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFileInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetFileInfoRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{16}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetFileInfoRequest) GetSrc() string {
@@ -1665,7 +1189,7 @@ type GetFileInfoResponse struct {
 
 func (x *GetFileInfoResponse) Reset() {
 	*x = GetFileInfoResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[17]
+	mi := &file_hdfs_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1201,7 @@ func (x *GetFileInfoResponse) String() string {
 func (*GetFileInfoResponse) ProtoMessage() {}
 
 func (x *GetFileInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[17]
+	mi := &file_hdfs_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1214,7 @@ func (x *GetFileInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFileInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetFileInfoResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{17}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetFileInfoResponse) GetFs() *FileStatus {
@@ -1711,7 +1235,7 @@ type GetListingRequest struct {
 
 func (x *GetListingRequest) Reset() {
 	*x = GetListingRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[18]
+	mi := &file_hdfs_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1247,7 @@ func (x *GetListingRequest) String() string {
 func (*GetListingRequest) ProtoMessage() {}
 
 func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[18]
+	mi := &file_hdfs_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +1260,7 @@ func (x *GetListingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetListingRequest.ProtoReflect.Descriptor instead.
 func (*GetListingRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{18}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetListingRequest) GetSrc() string {
@@ -1770,7 +1294,7 @@ type DirectoryListing struct {
 
 func (x *DirectoryListing) Reset() {
 	*x = DirectoryListing{}
-	mi := &file_hdfs_wire_proto_msgTypes[19]
+	mi := &file_hdfs_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1306,7 @@ func (x *DirectoryListing) String() string {
 func (*DirectoryListing) ProtoMessage() {}
 
 func (x *DirectoryListing) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[19]
+	mi := &file_hdfs_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1319,7 @@ func (x *DirectoryListing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DirectoryListing.ProtoReflect.Descriptor instead.
 func (*DirectoryListing) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{19}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DirectoryListing) GetPartialListing() []*FileStatus {
@@ -1821,7 +1345,7 @@ type GetListingResponse struct {
 
 func (x *GetListingResponse) Reset() {
 	*x = GetListingResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[20]
+	mi := &file_hdfs_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1357,7 @@ func (x *GetListingResponse) String() string {
 func (*GetListingResponse) ProtoMessage() {}
 
 func (x *GetListingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[20]
+	mi := &file_hdfs_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1370,7 @@ func (x *GetListingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetListingResponse.ProtoReflect.Descriptor instead.
 func (*GetListingResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{20}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetListingResponse) GetDirList() *DirectoryListing {
@@ -1867,7 +1391,7 @@ type GetBlockLocationsRequest struct {
 
 func (x *GetBlockLocationsRequest) Reset() {
 	*x = GetBlockLocationsRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[21]
+	mi := &file_hdfs_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1403,7 @@ func (x *GetBlockLocationsRequest) String() string {
 func (*GetBlockLocationsRequest) ProtoMessage() {}
 
 func (x *GetBlockLocationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[21]
+	mi := &file_hdfs_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1416,7 @@ func (x *GetBlockLocationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockLocationsRequest.ProtoReflect.Descriptor instead.
 func (*GetBlockLocationsRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{21}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetBlockLocationsRequest) GetSrc() string {
@@ -1925,7 +1449,7 @@ type GetBlockLocationsResponse struct {
 
 func (x *GetBlockLocationsResponse) Reset() {
 	*x = GetBlockLocationsResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[22]
+	mi := &file_hdfs_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +1461,7 @@ func (x *GetBlockLocationsResponse) String() string {
 func (*GetBlockLocationsResponse) ProtoMessage() {}
 
 func (x *GetBlockLocationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[22]
+	mi := &file_hdfs_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +1474,7 @@ func (x *GetBlockLocationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlockLocationsResponse.ProtoReflect.Descriptor instead.
 func (*GetBlockLocationsResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{22}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetBlockLocationsResponse) GetLocations() *LocatedBlocks {
@@ -1968,7 +1492,7 @@ type GetServerDefaultsRequest struct {
 
 func (x *GetServerDefaultsRequest) Reset() {
 	*x = GetServerDefaultsRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[23]
+	mi := &file_hdfs_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +1504,7 @@ func (x *GetServerDefaultsRequest) String() string {
 func (*GetServerDefaultsRequest) ProtoMessage() {}
 
 func (x *GetServerDefaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[23]
+	mi := &file_hdfs_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +1517,7 @@ func (x *GetServerDefaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerDefaultsRequest.ProtoReflect.Descriptor instead.
 func (*GetServerDefaultsRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{23}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{17}
 }
 
 type GetServerDefaultsResponse struct {
@@ -2005,7 +1529,7 @@ type GetServerDefaultsResponse struct {
 
 func (x *GetServerDefaultsResponse) Reset() {
 	*x = GetServerDefaultsResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[24]
+	mi := &file_hdfs_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +1541,7 @@ func (x *GetServerDefaultsResponse) String() string {
 func (*GetServerDefaultsResponse) ProtoMessage() {}
 
 func (x *GetServerDefaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[24]
+	mi := &file_hdfs_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +1554,7 @@ func (x *GetServerDefaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServerDefaultsResponse.ProtoReflect.Descriptor instead.
 func (*GetServerDefaultsResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{24}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetServerDefaultsResponse) GetServerDefaults() *FsServerDefaults {
@@ -2056,7 +1580,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[25]
+	mi := &file_hdfs_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +1592,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[25]
+	mi := &file_hdfs_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +1605,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{25}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateRequest) GetSrc() string {
@@ -2149,7 +1673,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[26]
+	mi := &file_hdfs_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +1685,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[26]
+	mi := &file_hdfs_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +1698,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{26}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateResponse) GetFs() *FileStatus {
@@ -2198,7 +1722,7 @@ type AddBlockRequest struct {
 
 func (x *AddBlockRequest) Reset() {
 	*x = AddBlockRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[27]
+	mi := &file_hdfs_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +1734,7 @@ func (x *AddBlockRequest) String() string {
 func (*AddBlockRequest) ProtoMessage() {}
 
 func (x *AddBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[27]
+	mi := &file_hdfs_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +1747,7 @@ func (x *AddBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddBlockRequest.ProtoReflect.Descriptor instead.
 func (*AddBlockRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{27}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AddBlockRequest) GetSrc() string {
@@ -2277,7 +1801,7 @@ type AddBlockResponse struct {
 
 func (x *AddBlockResponse) Reset() {
 	*x = AddBlockResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[28]
+	mi := &file_hdfs_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +1813,7 @@ func (x *AddBlockResponse) String() string {
 func (*AddBlockResponse) ProtoMessage() {}
 
 func (x *AddBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[28]
+	mi := &file_hdfs_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +1826,7 @@ func (x *AddBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddBlockResponse.ProtoReflect.Descriptor instead.
 func (*AddBlockResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{28}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AddBlockResponse) GetBlock() *LocatedBlock {
@@ -2324,7 +1848,7 @@ type AbandonBlockRequest struct {
 
 func (x *AbandonBlockRequest) Reset() {
 	*x = AbandonBlockRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[29]
+	mi := &file_hdfs_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +1860,7 @@ func (x *AbandonBlockRequest) String() string {
 func (*AbandonBlockRequest) ProtoMessage() {}
 
 func (x *AbandonBlockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[29]
+	mi := &file_hdfs_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +1873,7 @@ func (x *AbandonBlockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonBlockRequest.ProtoReflect.Descriptor instead.
 func (*AbandonBlockRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{29}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AbandonBlockRequest) GetB() *ExtendedBlock {
@@ -2388,7 +1912,7 @@ type AbandonBlockResponse struct {
 
 func (x *AbandonBlockResponse) Reset() {
 	*x = AbandonBlockResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[30]
+	mi := &file_hdfs_wire_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2400,7 +1924,7 @@ func (x *AbandonBlockResponse) String() string {
 func (*AbandonBlockResponse) ProtoMessage() {}
 
 func (x *AbandonBlockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[30]
+	mi := &file_hdfs_wire_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2413,7 +1937,7 @@ func (x *AbandonBlockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbandonBlockResponse.ProtoReflect.Descriptor instead.
 func (*AbandonBlockResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{30}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{24}
 }
 
 type UpdateBlockForPipelineRequest struct {
@@ -2426,7 +1950,7 @@ type UpdateBlockForPipelineRequest struct {
 
 func (x *UpdateBlockForPipelineRequest) Reset() {
 	*x = UpdateBlockForPipelineRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[31]
+	mi := &file_hdfs_wire_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2438,7 +1962,7 @@ func (x *UpdateBlockForPipelineRequest) String() string {
 func (*UpdateBlockForPipelineRequest) ProtoMessage() {}
 
 func (x *UpdateBlockForPipelineRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[31]
+	mi := &file_hdfs_wire_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2451,7 +1975,7 @@ func (x *UpdateBlockForPipelineRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlockForPipelineRequest.ProtoReflect.Descriptor instead.
 func (*UpdateBlockForPipelineRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{31}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateBlockForPipelineRequest) GetBlock() *ExtendedBlock {
@@ -2477,7 +2001,7 @@ type UpdateBlockForPipelineResponse struct {
 
 func (x *UpdateBlockForPipelineResponse) Reset() {
 	*x = UpdateBlockForPipelineResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[32]
+	mi := &file_hdfs_wire_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2013,7 @@ func (x *UpdateBlockForPipelineResponse) String() string {
 func (*UpdateBlockForPipelineResponse) ProtoMessage() {}
 
 func (x *UpdateBlockForPipelineResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[32]
+	mi := &file_hdfs_wire_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2026,7 @@ func (x *UpdateBlockForPipelineResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBlockForPipelineResponse.ProtoReflect.Descriptor instead.
 func (*UpdateBlockForPipelineResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{32}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateBlockForPipelineResponse) GetBlock() *LocatedBlock {
@@ -2524,7 +2048,7 @@ type CompleteRequest struct {
 
 func (x *CompleteRequest) Reset() {
 	*x = CompleteRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[33]
+	mi := &file_hdfs_wire_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2060,7 @@ func (x *CompleteRequest) String() string {
 func (*CompleteRequest) ProtoMessage() {}
 
 func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[33]
+	mi := &file_hdfs_wire_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2073,7 @@ func (x *CompleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteRequest.ProtoReflect.Descriptor instead.
 func (*CompleteRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{33}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CompleteRequest) GetSrc() string {
@@ -2589,7 +2113,7 @@ type CompleteResponse struct {
 
 func (x *CompleteResponse) Reset() {
 	*x = CompleteResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[34]
+	mi := &file_hdfs_wire_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2125,7 @@ func (x *CompleteResponse) String() string {
 func (*CompleteResponse) ProtoMessage() {}
 
 func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[34]
+	mi := &file_hdfs_wire_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2138,7 @@ func (x *CompleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteResponse.ProtoReflect.Descriptor instead.
 func (*CompleteResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{34}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CompleteResponse) GetResult() bool {
@@ -2633,7 +2157,7 @@ type RenewLeaseRequest struct {
 
 func (x *RenewLeaseRequest) Reset() {
 	*x = RenewLeaseRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[35]
+	mi := &file_hdfs_wire_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2169,7 @@ func (x *RenewLeaseRequest) String() string {
 func (*RenewLeaseRequest) ProtoMessage() {}
 
 func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[35]
+	mi := &file_hdfs_wire_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2182,7 @@ func (x *RenewLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{35}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RenewLeaseRequest) GetClientName() string {
@@ -2676,7 +2200,7 @@ type RenewLeaseResponse struct {
 
 func (x *RenewLeaseResponse) Reset() {
 	*x = RenewLeaseResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[36]
+	mi := &file_hdfs_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2212,7 @@ func (x *RenewLeaseResponse) String() string {
 func (*RenewLeaseResponse) ProtoMessage() {}
 
 func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[36]
+	mi := &file_hdfs_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2225,7 @@ func (x *RenewLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeaseResponse.ProtoReflect.Descriptor instead.
 func (*RenewLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{36}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{30}
 }
 
 type MkdirsRequest struct {
@@ -2716,7 +2240,7 @@ type MkdirsRequest struct {
 
 func (x *MkdirsRequest) Reset() {
 	*x = MkdirsRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[37]
+	mi := &file_hdfs_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2252,7 @@ func (x *MkdirsRequest) String() string {
 func (*MkdirsRequest) ProtoMessage() {}
 
 func (x *MkdirsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[37]
+	mi := &file_hdfs_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2265,7 @@ func (x *MkdirsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirsRequest.ProtoReflect.Descriptor instead.
 func (*MkdirsRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{37}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MkdirsRequest) GetSrc() string {
@@ -2781,7 +2305,7 @@ type MkdirsResponse struct {
 
 func (x *MkdirsResponse) Reset() {
 	*x = MkdirsResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[38]
+	mi := &file_hdfs_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +2317,7 @@ func (x *MkdirsResponse) String() string {
 func (*MkdirsResponse) ProtoMessage() {}
 
 func (x *MkdirsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[38]
+	mi := &file_hdfs_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +2330,7 @@ func (x *MkdirsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MkdirsResponse.ProtoReflect.Descriptor instead.
 func (*MkdirsResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{38}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MkdirsResponse) GetResult() bool {
@@ -2826,7 +2350,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[39]
+	mi := &file_hdfs_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +2362,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[39]
+	mi := &file_hdfs_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +2375,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{39}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteRequest) GetSrc() string {
@@ -2877,7 +2401,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[40]
+	mi := &file_hdfs_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2889,7 +2413,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[40]
+	mi := &file_hdfs_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2902,7 +2426,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{40}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteResponse) GetResult() bool {
@@ -2923,7 +2447,7 @@ type Rename2Request struct {
 
 func (x *Rename2Request) Reset() {
 	*x = Rename2Request{}
-	mi := &file_hdfs_wire_proto_msgTypes[41]
+	mi := &file_hdfs_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +2459,7 @@ func (x *Rename2Request) String() string {
 func (*Rename2Request) ProtoMessage() {}
 
 func (x *Rename2Request) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[41]
+	mi := &file_hdfs_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +2472,7 @@ func (x *Rename2Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rename2Request.ProtoReflect.Descriptor instead.
 func (*Rename2Request) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{41}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Rename2Request) GetSrc() string {
@@ -2980,7 +2504,7 @@ type Rename2Response struct {
 
 func (x *Rename2Response) Reset() {
 	*x = Rename2Response{}
-	mi := &file_hdfs_wire_proto_msgTypes[42]
+	mi := &file_hdfs_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2992,7 +2516,7 @@ func (x *Rename2Response) String() string {
 func (*Rename2Response) ProtoMessage() {}
 
 func (x *Rename2Response) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[42]
+	mi := &file_hdfs_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3005,7 +2529,7 @@ func (x *Rename2Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rename2Response.ProtoReflect.Descriptor instead.
 func (*Rename2Response) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{42}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{36}
 }
 
 type GetDatanodeReportRequest struct {
@@ -3017,7 +2541,7 @@ type GetDatanodeReportRequest struct {
 
 func (x *GetDatanodeReportRequest) Reset() {
 	*x = GetDatanodeReportRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[43]
+	mi := &file_hdfs_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +2553,7 @@ func (x *GetDatanodeReportRequest) String() string {
 func (*GetDatanodeReportRequest) ProtoMessage() {}
 
 func (x *GetDatanodeReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[43]
+	mi := &file_hdfs_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +2566,7 @@ func (x *GetDatanodeReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDatanodeReportRequest.ProtoReflect.Descriptor instead.
 func (*GetDatanodeReportRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{43}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetDatanodeReportRequest) GetType() uint32 {
@@ -3061,7 +2585,7 @@ type GetDatanodeReportResponse struct {
 
 func (x *GetDatanodeReportResponse) Reset() {
 	*x = GetDatanodeReportResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[44]
+	mi := &file_hdfs_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +2597,7 @@ func (x *GetDatanodeReportResponse) String() string {
 func (*GetDatanodeReportResponse) ProtoMessage() {}
 
 func (x *GetDatanodeReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[44]
+	mi := &file_hdfs_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +2610,7 @@ func (x *GetDatanodeReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDatanodeReportResponse.ProtoReflect.Descriptor instead.
 func (*GetDatanodeReportResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{44}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetDatanodeReportResponse) GetDi() []*DatanodeInfo {
@@ -3105,7 +2629,7 @@ type ReportBadBlocksRequest struct {
 
 func (x *ReportBadBlocksRequest) Reset() {
 	*x = ReportBadBlocksRequest{}
-	mi := &file_hdfs_wire_proto_msgTypes[45]
+	mi := &file_hdfs_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +2641,7 @@ func (x *ReportBadBlocksRequest) String() string {
 func (*ReportBadBlocksRequest) ProtoMessage() {}
 
 func (x *ReportBadBlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[45]
+	mi := &file_hdfs_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +2654,7 @@ func (x *ReportBadBlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBadBlocksRequest.ProtoReflect.Descriptor instead.
 func (*ReportBadBlocksRequest) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{45}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReportBadBlocksRequest) GetBlocks() []*LocatedBlock {
@@ -3148,7 +2672,7 @@ type ReportBadBlocksResponse struct {
 
 func (x *ReportBadBlocksResponse) Reset() {
 	*x = ReportBadBlocksResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[46]
+	mi := &file_hdfs_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +2684,7 @@ func (x *ReportBadBlocksResponse) String() string {
 func (*ReportBadBlocksResponse) ProtoMessage() {}
 
 func (x *ReportBadBlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[46]
+	mi := &file_hdfs_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,20 +2697,20 @@ func (x *ReportBadBlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBadBlocksResponse.ProtoReflect.Descriptor instead.
 func (*ReportBadBlocksResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{46}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{40}
 }
 
 type BaseHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Block         *ExtendedBlock         `protobuf:"bytes,1,req,name=block" json:"block,omitempty"`
-	Token         *Token                 `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
+	Token         *wire.TokenProto       `protobuf:"bytes,2,opt,name=token" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BaseHeader) Reset() {
 	*x = BaseHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[47]
+	mi := &file_hdfs_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3198,7 +2722,7 @@ func (x *BaseHeader) String() string {
 func (*BaseHeader) ProtoMessage() {}
 
 func (x *BaseHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[47]
+	mi := &file_hdfs_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3211,7 +2735,7 @@ func (x *BaseHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseHeader.ProtoReflect.Descriptor instead.
 func (*BaseHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{47}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BaseHeader) GetBlock() *ExtendedBlock {
@@ -3221,7 +2745,7 @@ func (x *BaseHeader) GetBlock() *ExtendedBlock {
 	return nil
 }
 
-func (x *BaseHeader) GetToken() *Token {
+func (x *BaseHeader) GetToken() *wire.TokenProto {
 	if x != nil {
 		return x.Token
 	}
@@ -3238,7 +2762,7 @@ type ClientOperationHeader struct {
 
 func (x *ClientOperationHeader) Reset() {
 	*x = ClientOperationHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[48]
+	mi := &file_hdfs_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +2774,7 @@ func (x *ClientOperationHeader) String() string {
 func (*ClientOperationHeader) ProtoMessage() {}
 
 func (x *ClientOperationHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[48]
+	mi := &file_hdfs_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +2787,7 @@ func (x *ClientOperationHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientOperationHeader.ProtoReflect.Descriptor instead.
 func (*ClientOperationHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{48}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ClientOperationHeader) GetBaseHeader() *BaseHeader {
@@ -3290,7 +2814,7 @@ type CachingStrategy struct {
 
 func (x *CachingStrategy) Reset() {
 	*x = CachingStrategy{}
-	mi := &file_hdfs_wire_proto_msgTypes[49]
+	mi := &file_hdfs_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +2826,7 @@ func (x *CachingStrategy) String() string {
 func (*CachingStrategy) ProtoMessage() {}
 
 func (x *CachingStrategy) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[49]
+	mi := &file_hdfs_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +2839,7 @@ func (x *CachingStrategy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachingStrategy.ProtoReflect.Descriptor instead.
 func (*CachingStrategy) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{49}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CachingStrategy) GetDropBehind() bool {
@@ -3350,7 +2874,7 @@ const (
 
 func (x *OpReadBlock) Reset() {
 	*x = OpReadBlock{}
-	mi := &file_hdfs_wire_proto_msgTypes[50]
+	mi := &file_hdfs_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3362,7 +2886,7 @@ func (x *OpReadBlock) String() string {
 func (*OpReadBlock) ProtoMessage() {}
 
 func (x *OpReadBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[50]
+	mi := &file_hdfs_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3375,7 +2899,7 @@ func (x *OpReadBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpReadBlock.ProtoReflect.Descriptor instead.
 func (*OpReadBlock) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{50}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *OpReadBlock) GetHeader() *ClientOperationHeader {
@@ -3423,7 +2947,7 @@ type Checksum struct {
 
 func (x *Checksum) Reset() {
 	*x = Checksum{}
-	mi := &file_hdfs_wire_proto_msgTypes[51]
+	mi := &file_hdfs_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +2959,7 @@ func (x *Checksum) String() string {
 func (*Checksum) ProtoMessage() {}
 
 func (x *Checksum) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[51]
+	mi := &file_hdfs_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +2972,7 @@ func (x *Checksum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checksum.ProtoReflect.Descriptor instead.
 func (*Checksum) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{51}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Checksum) GetType() ChecksumType {
@@ -3492,7 +3016,7 @@ const (
 
 func (x *OpWriteBlock) Reset() {
 	*x = OpWriteBlock{}
-	mi := &file_hdfs_wire_proto_msgTypes[52]
+	mi := &file_hdfs_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3504,7 +3028,7 @@ func (x *OpWriteBlock) String() string {
 func (*OpWriteBlock) ProtoMessage() {}
 
 func (x *OpWriteBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[52]
+	mi := &file_hdfs_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3517,7 +3041,7 @@ func (x *OpWriteBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpWriteBlock.ProtoReflect.Descriptor instead.
 func (*OpWriteBlock) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{52}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *OpWriteBlock) GetHeader() *ClientOperationHeader {
@@ -3632,7 +3156,7 @@ type PacketHeader struct {
 
 func (x *PacketHeader) Reset() {
 	*x = PacketHeader{}
-	mi := &file_hdfs_wire_proto_msgTypes[53]
+	mi := &file_hdfs_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3168,7 @@ func (x *PacketHeader) String() string {
 func (*PacketHeader) ProtoMessage() {}
 
 func (x *PacketHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[53]
+	mi := &file_hdfs_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3181,7 @@ func (x *PacketHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PacketHeader.ProtoReflect.Descriptor instead.
 func (*PacketHeader) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{53}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *PacketHeader) GetOffsetInBlock() int64 {
@@ -3706,7 +3230,7 @@ type PipelineAck struct {
 
 func (x *PipelineAck) Reset() {
 	*x = PipelineAck{}
-	mi := &file_hdfs_wire_proto_msgTypes[54]
+	mi := &file_hdfs_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3718,7 +3242,7 @@ func (x *PipelineAck) String() string {
 func (*PipelineAck) ProtoMessage() {}
 
 func (x *PipelineAck) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[54]
+	mi := &file_hdfs_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3731,7 +3255,7 @@ func (x *PipelineAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PipelineAck.ProtoReflect.Descriptor instead.
 func (*PipelineAck) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{54}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PipelineAck) GetSeqno() int64 {
@@ -3765,7 +3289,7 @@ type ReadOpChecksumInfo struct {
 
 func (x *ReadOpChecksumInfo) Reset() {
 	*x = ReadOpChecksumInfo{}
-	mi := &file_hdfs_wire_proto_msgTypes[55]
+	mi := &file_hdfs_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +3301,7 @@ func (x *ReadOpChecksumInfo) String() string {
 func (*ReadOpChecksumInfo) ProtoMessage() {}
 
 func (x *ReadOpChecksumInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[55]
+	mi := &file_hdfs_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +3314,7 @@ func (x *ReadOpChecksumInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadOpChecksumInfo.ProtoReflect.Descriptor instead.
 func (*ReadOpChecksumInfo) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{55}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReadOpChecksumInfo) GetChecksum() *Checksum {
@@ -3819,7 +3343,7 @@ type BlockOpResponse struct {
 
 func (x *BlockOpResponse) Reset() {
 	*x = BlockOpResponse{}
-	mi := &file_hdfs_wire_proto_msgTypes[56]
+	mi := &file_hdfs_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3831,7 +3355,7 @@ func (x *BlockOpResponse) String() string {
 func (*BlockOpResponse) ProtoMessage() {}
 
 func (x *BlockOpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[56]
+	mi := &file_hdfs_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3844,7 +3368,7 @@ func (x *BlockOpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockOpResponse.ProtoReflect.Descriptor instead.
 func (*BlockOpResponse) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{56}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *BlockOpResponse) GetStatus() Status {
@@ -3884,7 +3408,7 @@ type ClientReadStatus struct {
 
 func (x *ClientReadStatus) Reset() {
 	*x = ClientReadStatus{}
-	mi := &file_hdfs_wire_proto_msgTypes[57]
+	mi := &file_hdfs_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +3420,7 @@ func (x *ClientReadStatus) String() string {
 func (*ClientReadStatus) ProtoMessage() {}
 
 func (x *ClientReadStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_hdfs_wire_proto_msgTypes[57]
+	mi := &file_hdfs_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +3433,7 @@ func (x *ClientReadStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientReadStatus.ProtoReflect.Descriptor instead.
 func (*ClientReadStatus) Descriptor() ([]byte, []int) {
-	return file_hdfs_wire_proto_rawDescGZIP(), []int{57}
+	return file_hdfs_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ClientReadStatus) GetStatus() Status {
@@ -3923,46 +3447,7 @@ var File_hdfs_wire_proto protoreflect.FileDescriptor
 
 const file_hdfs_wire_proto_rawDesc = "" +
 	"\n" +
-	"\x0fhdfs_wire.proto\x12\x11fairway.hdfs.wire\"\x9f\x01\n" +
-	"\x10RpcRequestHeader\x12\x19\n" +
-	"\brpc_kind\x18\x01 \x01(\rR\arpcKind\x12\x15\n" +
-	"\x06rpc_op\x18\x02 \x01(\rR\x05rpcOp\x12\x17\n" +
-	"\acall_id\x18\x03 \x02(\x11R\x06callId\x12\x1b\n" +
-	"\tclient_id\x18\x04 \x02(\fR\bclientId\x12#\n" +
-	"\vretry_count\x18\x05 \x01(\x11:\x02-1R\n" +
-	"retryCount\"\xff\x02\n" +
-	"\x11RpcResponseHeader\x12\x17\n" +
-	"\acall_id\x18\x01 \x02(\rR\x06callId\x12C\n" +
-	"\x06status\x18\x02 \x02(\x0e2+.fairway.hdfs.wire.RpcResponseHeader.StatusR\x06status\x12,\n" +
-	"\x12server_ipc_version\x18\x03 \x01(\rR\x10serverIpcVersion\x12'\n" +
-	"\x0fexception_class\x18\x04 \x01(\tR\x0eexceptionClass\x12#\n" +
-	"\rerror_message\x18\x05 \x01(\tR\ferrorMessage\x12!\n" +
-	"\ferror_detail\x18\x06 \x01(\rR\verrorDetail\x12\x1b\n" +
-	"\tclient_id\x18\a \x01(\fR\bclientId\x12#\n" +
-	"\vretry_count\x18\b \x01(\x11:\x02-1R\n" +
-	"retryCount\"+\n" +
-	"\x06Status\x12\v\n" +
-	"\aSUCCESS\x10\x00\x12\t\n" +
-	"\x05ERROR\x10\x01\x12\t\n" +
-	"\x05FATAL\x10\x02\"\x80\x01\n" +
-	"\rRequestHeader\x12\x1f\n" +
-	"\vmethod_name\x18\x01 \x02(\tR\n" +
-	"methodName\x12#\n" +
-	"\rprotocol_name\x18\x02 \x02(\tR\fprotocolName\x12)\n" +
-	"\x10protocol_version\x18\x03 \x02(\x04R\x0fprotocolVersion\"U\n" +
-	"\x0fUserInformation\x12%\n" +
-	"\x0eeffective_user\x18\x01 \x01(\tR\reffectiveUser\x12\x1b\n" +
-	"\treal_user\x18\x02 \x01(\tR\brealUser\"s\n" +
-	"\x14IpcConnectionContext\x12?\n" +
-	"\tuser_info\x18\x02 \x01(\v2\".fairway.hdfs.wire.UserInformationR\buserInfo\x12\x1a\n" +
-	"\bprotocol\x18\x03 \x01(\tR\bprotocol\"q\n" +
-	"\x05Token\x12\x1e\n" +
-	"\n" +
-	"identifier\x18\x01 \x02(\fR\n" +
-	"identifier\x12\x1a\n" +
-	"\bpassword\x18\x02 \x02(\fR\bpassword\x12\x12\n" +
-	"\x04kind\x18\x03 \x02(\tR\x04kind\x12\x18\n" +
-	"\aservice\x18\x04 \x02(\tR\aservice\"\"\n" +
+	"\x0fhdfs_wire.proto\x12\x11fairway.hdfs.wire\x1a\x14hadooprpc_wire.proto\"\"\n" +
 	"\fFsPermission\x12\x12\n" +
 	"\x04perm\x18\x01 \x02(\rR\x04perm\"\x8b\x01\n" +
 	"\rExtendedBlock\x12\x17\n" +
@@ -3982,13 +3467,13 @@ const file_hdfs_wire_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x02(\v2\x1d.fairway.hdfs.wire.DatanodeIDR\x02id\x12\x1a\n" +
 	"\bcapacity\x18\x02 \x01(\x04R\bcapacity\x12\x1c\n" +
 	"\tremaining\x18\x04 \x01(\x04R\tremaining\x12\x1a\n" +
-	"\blocation\x18\b \x01(\tR\blocation\"\xc6\x02\n" +
+	"\blocation\x18\b \x01(\tR\blocation\"\xcc\x02\n" +
 	"\fLocatedBlock\x12.\n" +
 	"\x01b\x18\x01 \x02(\v2 .fairway.hdfs.wire.ExtendedBlockR\x01b\x12\x16\n" +
 	"\x06offset\x18\x02 \x02(\x04R\x06offset\x123\n" +
 	"\x04locs\x18\x03 \x03(\v2\x1f.fairway.hdfs.wire.DatanodeInfoR\x04locs\x12\x18\n" +
-	"\acorrupt\x18\x04 \x02(\bR\acorrupt\x129\n" +
-	"\vblock_token\x18\x05 \x02(\v2\x18.fairway.hdfs.wire.TokenR\n" +
+	"\acorrupt\x18\x04 \x02(\bR\acorrupt\x12?\n" +
+	"\vblock_token\x18\x05 \x02(\v2\x1e.fairway.hadoop.rpc.TokenProtoR\n" +
 	"blockToken\x12C\n" +
 	"\rstorage_types\x18\a \x03(\x0e2\x1e.fairway.hdfs.wire.StorageTypeR\fstorageTypes\x12\x1f\n" +
 	"\vstorage_ids\x18\b \x03(\tR\n" +
@@ -4149,11 +3634,11 @@ const file_hdfs_wire_proto_rawDesc = "" +
 	"\x02di\x18\x01 \x03(\v2\x1f.fairway.hdfs.wire.DatanodeInfoR\x02di\"Q\n" +
 	"\x16ReportBadBlocksRequest\x127\n" +
 	"\x06blocks\x18\x01 \x03(\v2\x1f.fairway.hdfs.wire.LocatedBlockR\x06blocks\"\x19\n" +
-	"\x17ReportBadBlocksResponse\"t\n" +
+	"\x17ReportBadBlocksResponse\"z\n" +
 	"\n" +
 	"BaseHeader\x126\n" +
-	"\x05block\x18\x01 \x02(\v2 .fairway.hdfs.wire.ExtendedBlockR\x05block\x12.\n" +
-	"\x05token\x18\x02 \x01(\v2\x18.fairway.hdfs.wire.TokenR\x05token\"x\n" +
+	"\x05block\x18\x01 \x02(\v2 .fairway.hdfs.wire.ExtendedBlockR\x05block\x124\n" +
+	"\x05token\x18\x02 \x01(\v2\x1e.fairway.hadoop.rpc.TokenProtoR\x05token\"x\n" +
 	"\x15ClientOperationHeader\x12>\n" +
 	"\vbase_header\x18\x01 \x02(\v2\x1d.fairway.hdfs.wire.BaseHeaderR\n" +
 	"baseHeader\x12\x1f\n" +
@@ -4247,133 +3732,125 @@ func file_hdfs_wire_proto_rawDescGZIP() []byte {
 	return file_hdfs_wire_proto_rawDescData
 }
 
-var file_hdfs_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_hdfs_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_hdfs_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_hdfs_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_hdfs_wire_proto_goTypes = []any{
 	(StorageType)(0),                       // 0: fairway.hdfs.wire.StorageType
 	(ChecksumType)(0),                      // 1: fairway.hdfs.wire.ChecksumType
 	(Status)(0),                            // 2: fairway.hdfs.wire.Status
-	(RpcResponseHeader_Status)(0),          // 3: fairway.hdfs.wire.RpcResponseHeader.Status
-	(FileStatus_FileType)(0),               // 4: fairway.hdfs.wire.FileStatus.FileType
-	(*RpcRequestHeader)(nil),               // 5: fairway.hdfs.wire.RpcRequestHeader
-	(*RpcResponseHeader)(nil),              // 6: fairway.hdfs.wire.RpcResponseHeader
-	(*RequestHeader)(nil),                  // 7: fairway.hdfs.wire.RequestHeader
-	(*UserInformation)(nil),                // 8: fairway.hdfs.wire.UserInformation
-	(*IpcConnectionContext)(nil),           // 9: fairway.hdfs.wire.IpcConnectionContext
-	(*Token)(nil),                          // 10: fairway.hdfs.wire.Token
-	(*FsPermission)(nil),                   // 11: fairway.hdfs.wire.FsPermission
-	(*ExtendedBlock)(nil),                  // 12: fairway.hdfs.wire.ExtendedBlock
-	(*DatanodeID)(nil),                     // 13: fairway.hdfs.wire.DatanodeID
-	(*DatanodeInfo)(nil),                   // 14: fairway.hdfs.wire.DatanodeInfo
-	(*LocatedBlock)(nil),                   // 15: fairway.hdfs.wire.LocatedBlock
-	(*FileEncryptionInfo)(nil),             // 16: fairway.hdfs.wire.FileEncryptionInfo
-	(*ErasureCodingPolicy)(nil),            // 17: fairway.hdfs.wire.ErasureCodingPolicy
-	(*LocatedBlocks)(nil),                  // 18: fairway.hdfs.wire.LocatedBlocks
-	(*FileStatus)(nil),                     // 19: fairway.hdfs.wire.FileStatus
-	(*FsServerDefaults)(nil),               // 20: fairway.hdfs.wire.FsServerDefaults
-	(*GetFileInfoRequest)(nil),             // 21: fairway.hdfs.wire.GetFileInfoRequest
-	(*GetFileInfoResponse)(nil),            // 22: fairway.hdfs.wire.GetFileInfoResponse
-	(*GetListingRequest)(nil),              // 23: fairway.hdfs.wire.GetListingRequest
-	(*DirectoryListing)(nil),               // 24: fairway.hdfs.wire.DirectoryListing
-	(*GetListingResponse)(nil),             // 25: fairway.hdfs.wire.GetListingResponse
-	(*GetBlockLocationsRequest)(nil),       // 26: fairway.hdfs.wire.GetBlockLocationsRequest
-	(*GetBlockLocationsResponse)(nil),      // 27: fairway.hdfs.wire.GetBlockLocationsResponse
-	(*GetServerDefaultsRequest)(nil),       // 28: fairway.hdfs.wire.GetServerDefaultsRequest
-	(*GetServerDefaultsResponse)(nil),      // 29: fairway.hdfs.wire.GetServerDefaultsResponse
-	(*CreateRequest)(nil),                  // 30: fairway.hdfs.wire.CreateRequest
-	(*CreateResponse)(nil),                 // 31: fairway.hdfs.wire.CreateResponse
-	(*AddBlockRequest)(nil),                // 32: fairway.hdfs.wire.AddBlockRequest
-	(*AddBlockResponse)(nil),               // 33: fairway.hdfs.wire.AddBlockResponse
-	(*AbandonBlockRequest)(nil),            // 34: fairway.hdfs.wire.AbandonBlockRequest
-	(*AbandonBlockResponse)(nil),           // 35: fairway.hdfs.wire.AbandonBlockResponse
-	(*UpdateBlockForPipelineRequest)(nil),  // 36: fairway.hdfs.wire.UpdateBlockForPipelineRequest
-	(*UpdateBlockForPipelineResponse)(nil), // 37: fairway.hdfs.wire.UpdateBlockForPipelineResponse
-	(*CompleteRequest)(nil),                // 38: fairway.hdfs.wire.CompleteRequest
-	(*CompleteResponse)(nil),               // 39: fairway.hdfs.wire.CompleteResponse
-	(*RenewLeaseRequest)(nil),              // 40: fairway.hdfs.wire.RenewLeaseRequest
-	(*RenewLeaseResponse)(nil),             // 41: fairway.hdfs.wire.RenewLeaseResponse
-	(*MkdirsRequest)(nil),                  // 42: fairway.hdfs.wire.MkdirsRequest
-	(*MkdirsResponse)(nil),                 // 43: fairway.hdfs.wire.MkdirsResponse
-	(*DeleteRequest)(nil),                  // 44: fairway.hdfs.wire.DeleteRequest
-	(*DeleteResponse)(nil),                 // 45: fairway.hdfs.wire.DeleteResponse
-	(*Rename2Request)(nil),                 // 46: fairway.hdfs.wire.Rename2Request
-	(*Rename2Response)(nil),                // 47: fairway.hdfs.wire.Rename2Response
-	(*GetDatanodeReportRequest)(nil),       // 48: fairway.hdfs.wire.GetDatanodeReportRequest
-	(*GetDatanodeReportResponse)(nil),      // 49: fairway.hdfs.wire.GetDatanodeReportResponse
-	(*ReportBadBlocksRequest)(nil),         // 50: fairway.hdfs.wire.ReportBadBlocksRequest
-	(*ReportBadBlocksResponse)(nil),        // 51: fairway.hdfs.wire.ReportBadBlocksResponse
-	(*BaseHeader)(nil),                     // 52: fairway.hdfs.wire.BaseHeader
-	(*ClientOperationHeader)(nil),          // 53: fairway.hdfs.wire.ClientOperationHeader
-	(*CachingStrategy)(nil),                // 54: fairway.hdfs.wire.CachingStrategy
-	(*OpReadBlock)(nil),                    // 55: fairway.hdfs.wire.OpReadBlock
-	(*Checksum)(nil),                       // 56: fairway.hdfs.wire.Checksum
-	(*OpWriteBlock)(nil),                   // 57: fairway.hdfs.wire.OpWriteBlock
-	(*PacketHeader)(nil),                   // 58: fairway.hdfs.wire.PacketHeader
-	(*PipelineAck)(nil),                    // 59: fairway.hdfs.wire.PipelineAck
-	(*ReadOpChecksumInfo)(nil),             // 60: fairway.hdfs.wire.ReadOpChecksumInfo
-	(*BlockOpResponse)(nil),                // 61: fairway.hdfs.wire.BlockOpResponse
-	(*ClientReadStatus)(nil),               // 62: fairway.hdfs.wire.ClientReadStatus
+	(FileStatus_FileType)(0),               // 3: fairway.hdfs.wire.FileStatus.FileType
+	(*FsPermission)(nil),                   // 4: fairway.hdfs.wire.FsPermission
+	(*ExtendedBlock)(nil),                  // 5: fairway.hdfs.wire.ExtendedBlock
+	(*DatanodeID)(nil),                     // 6: fairway.hdfs.wire.DatanodeID
+	(*DatanodeInfo)(nil),                   // 7: fairway.hdfs.wire.DatanodeInfo
+	(*LocatedBlock)(nil),                   // 8: fairway.hdfs.wire.LocatedBlock
+	(*FileEncryptionInfo)(nil),             // 9: fairway.hdfs.wire.FileEncryptionInfo
+	(*ErasureCodingPolicy)(nil),            // 10: fairway.hdfs.wire.ErasureCodingPolicy
+	(*LocatedBlocks)(nil),                  // 11: fairway.hdfs.wire.LocatedBlocks
+	(*FileStatus)(nil),                     // 12: fairway.hdfs.wire.FileStatus
+	(*FsServerDefaults)(nil),               // 13: fairway.hdfs.wire.FsServerDefaults
+	(*GetFileInfoRequest)(nil),             // 14: fairway.hdfs.wire.GetFileInfoRequest
+	(*GetFileInfoResponse)(nil),            // 15: fairway.hdfs.wire.GetFileInfoResponse
+	(*GetListingRequest)(nil),              // 16: fairway.hdfs.wire.GetListingRequest
+	(*DirectoryListing)(nil),               // 17: fairway.hdfs.wire.DirectoryListing
+	(*GetListingResponse)(nil),             // 18: fairway.hdfs.wire.GetListingResponse
+	(*GetBlockLocationsRequest)(nil),       // 19: fairway.hdfs.wire.GetBlockLocationsRequest
+	(*GetBlockLocationsResponse)(nil),      // 20: fairway.hdfs.wire.GetBlockLocationsResponse
+	(*GetServerDefaultsRequest)(nil),       // 21: fairway.hdfs.wire.GetServerDefaultsRequest
+	(*GetServerDefaultsResponse)(nil),      // 22: fairway.hdfs.wire.GetServerDefaultsResponse
+	(*CreateRequest)(nil),                  // 23: fairway.hdfs.wire.CreateRequest
+	(*CreateResponse)(nil),                 // 24: fairway.hdfs.wire.CreateResponse
+	(*AddBlockRequest)(nil),                // 25: fairway.hdfs.wire.AddBlockRequest
+	(*AddBlockResponse)(nil),               // 26: fairway.hdfs.wire.AddBlockResponse
+	(*AbandonBlockRequest)(nil),            // 27: fairway.hdfs.wire.AbandonBlockRequest
+	(*AbandonBlockResponse)(nil),           // 28: fairway.hdfs.wire.AbandonBlockResponse
+	(*UpdateBlockForPipelineRequest)(nil),  // 29: fairway.hdfs.wire.UpdateBlockForPipelineRequest
+	(*UpdateBlockForPipelineResponse)(nil), // 30: fairway.hdfs.wire.UpdateBlockForPipelineResponse
+	(*CompleteRequest)(nil),                // 31: fairway.hdfs.wire.CompleteRequest
+	(*CompleteResponse)(nil),               // 32: fairway.hdfs.wire.CompleteResponse
+	(*RenewLeaseRequest)(nil),              // 33: fairway.hdfs.wire.RenewLeaseRequest
+	(*RenewLeaseResponse)(nil),             // 34: fairway.hdfs.wire.RenewLeaseResponse
+	(*MkdirsRequest)(nil),                  // 35: fairway.hdfs.wire.MkdirsRequest
+	(*MkdirsResponse)(nil),                 // 36: fairway.hdfs.wire.MkdirsResponse
+	(*DeleteRequest)(nil),                  // 37: fairway.hdfs.wire.DeleteRequest
+	(*DeleteResponse)(nil),                 // 38: fairway.hdfs.wire.DeleteResponse
+	(*Rename2Request)(nil),                 // 39: fairway.hdfs.wire.Rename2Request
+	(*Rename2Response)(nil),                // 40: fairway.hdfs.wire.Rename2Response
+	(*GetDatanodeReportRequest)(nil),       // 41: fairway.hdfs.wire.GetDatanodeReportRequest
+	(*GetDatanodeReportResponse)(nil),      // 42: fairway.hdfs.wire.GetDatanodeReportResponse
+	(*ReportBadBlocksRequest)(nil),         // 43: fairway.hdfs.wire.ReportBadBlocksRequest
+	(*ReportBadBlocksResponse)(nil),        // 44: fairway.hdfs.wire.ReportBadBlocksResponse
+	(*BaseHeader)(nil),                     // 45: fairway.hdfs.wire.BaseHeader
+	(*ClientOperationHeader)(nil),          // 46: fairway.hdfs.wire.ClientOperationHeader
+	(*CachingStrategy)(nil),                // 47: fairway.hdfs.wire.CachingStrategy
+	(*OpReadBlock)(nil),                    // 48: fairway.hdfs.wire.OpReadBlock
+	(*Checksum)(nil),                       // 49: fairway.hdfs.wire.Checksum
+	(*OpWriteBlock)(nil),                   // 50: fairway.hdfs.wire.OpWriteBlock
+	(*PacketHeader)(nil),                   // 51: fairway.hdfs.wire.PacketHeader
+	(*PipelineAck)(nil),                    // 52: fairway.hdfs.wire.PipelineAck
+	(*ReadOpChecksumInfo)(nil),             // 53: fairway.hdfs.wire.ReadOpChecksumInfo
+	(*BlockOpResponse)(nil),                // 54: fairway.hdfs.wire.BlockOpResponse
+	(*ClientReadStatus)(nil),               // 55: fairway.hdfs.wire.ClientReadStatus
+	(*wire.TokenProto)(nil),                // 56: fairway.hadoop.rpc.TokenProto
 }
 var file_hdfs_wire_proto_depIdxs = []int32{
-	3,  // 0: fairway.hdfs.wire.RpcResponseHeader.status:type_name -> fairway.hdfs.wire.RpcResponseHeader.Status
-	8,  // 1: fairway.hdfs.wire.IpcConnectionContext.user_info:type_name -> fairway.hdfs.wire.UserInformation
-	13, // 2: fairway.hdfs.wire.DatanodeInfo.id:type_name -> fairway.hdfs.wire.DatanodeID
-	12, // 3: fairway.hdfs.wire.LocatedBlock.b:type_name -> fairway.hdfs.wire.ExtendedBlock
-	14, // 4: fairway.hdfs.wire.LocatedBlock.locs:type_name -> fairway.hdfs.wire.DatanodeInfo
-	10, // 5: fairway.hdfs.wire.LocatedBlock.block_token:type_name -> fairway.hdfs.wire.Token
-	0,  // 6: fairway.hdfs.wire.LocatedBlock.storage_types:type_name -> fairway.hdfs.wire.StorageType
-	15, // 7: fairway.hdfs.wire.LocatedBlocks.blocks:type_name -> fairway.hdfs.wire.LocatedBlock
-	15, // 8: fairway.hdfs.wire.LocatedBlocks.last_block:type_name -> fairway.hdfs.wire.LocatedBlock
-	16, // 9: fairway.hdfs.wire.LocatedBlocks.encryption:type_name -> fairway.hdfs.wire.FileEncryptionInfo
-	17, // 10: fairway.hdfs.wire.LocatedBlocks.ec_policy:type_name -> fairway.hdfs.wire.ErasureCodingPolicy
-	4,  // 11: fairway.hdfs.wire.FileStatus.file_type:type_name -> fairway.hdfs.wire.FileStatus.FileType
-	11, // 12: fairway.hdfs.wire.FileStatus.permission:type_name -> fairway.hdfs.wire.FsPermission
-	18, // 13: fairway.hdfs.wire.FileStatus.locations:type_name -> fairway.hdfs.wire.LocatedBlocks
-	16, // 14: fairway.hdfs.wire.FileStatus.encryption:type_name -> fairway.hdfs.wire.FileEncryptionInfo
-	17, // 15: fairway.hdfs.wire.FileStatus.ec_policy:type_name -> fairway.hdfs.wire.ErasureCodingPolicy
-	1,  // 16: fairway.hdfs.wire.FsServerDefaults.checksum_type:type_name -> fairway.hdfs.wire.ChecksumType
-	19, // 17: fairway.hdfs.wire.GetFileInfoResponse.fs:type_name -> fairway.hdfs.wire.FileStatus
-	19, // 18: fairway.hdfs.wire.DirectoryListing.partial_listing:type_name -> fairway.hdfs.wire.FileStatus
-	24, // 19: fairway.hdfs.wire.GetListingResponse.dir_list:type_name -> fairway.hdfs.wire.DirectoryListing
-	18, // 20: fairway.hdfs.wire.GetBlockLocationsResponse.locations:type_name -> fairway.hdfs.wire.LocatedBlocks
-	20, // 21: fairway.hdfs.wire.GetServerDefaultsResponse.server_defaults:type_name -> fairway.hdfs.wire.FsServerDefaults
-	11, // 22: fairway.hdfs.wire.CreateRequest.masked:type_name -> fairway.hdfs.wire.FsPermission
-	11, // 23: fairway.hdfs.wire.CreateRequest.unmasked:type_name -> fairway.hdfs.wire.FsPermission
-	19, // 24: fairway.hdfs.wire.CreateResponse.fs:type_name -> fairway.hdfs.wire.FileStatus
-	12, // 25: fairway.hdfs.wire.AddBlockRequest.previous:type_name -> fairway.hdfs.wire.ExtendedBlock
-	14, // 26: fairway.hdfs.wire.AddBlockRequest.exclude_nodes:type_name -> fairway.hdfs.wire.DatanodeInfo
-	15, // 27: fairway.hdfs.wire.AddBlockResponse.block:type_name -> fairway.hdfs.wire.LocatedBlock
-	12, // 28: fairway.hdfs.wire.AbandonBlockRequest.b:type_name -> fairway.hdfs.wire.ExtendedBlock
-	12, // 29: fairway.hdfs.wire.UpdateBlockForPipelineRequest.block:type_name -> fairway.hdfs.wire.ExtendedBlock
-	15, // 30: fairway.hdfs.wire.UpdateBlockForPipelineResponse.block:type_name -> fairway.hdfs.wire.LocatedBlock
-	12, // 31: fairway.hdfs.wire.CompleteRequest.last:type_name -> fairway.hdfs.wire.ExtendedBlock
-	11, // 32: fairway.hdfs.wire.MkdirsRequest.masked:type_name -> fairway.hdfs.wire.FsPermission
-	11, // 33: fairway.hdfs.wire.MkdirsRequest.unmasked:type_name -> fairway.hdfs.wire.FsPermission
-	14, // 34: fairway.hdfs.wire.GetDatanodeReportResponse.di:type_name -> fairway.hdfs.wire.DatanodeInfo
-	15, // 35: fairway.hdfs.wire.ReportBadBlocksRequest.blocks:type_name -> fairway.hdfs.wire.LocatedBlock
-	12, // 36: fairway.hdfs.wire.BaseHeader.block:type_name -> fairway.hdfs.wire.ExtendedBlock
-	10, // 37: fairway.hdfs.wire.BaseHeader.token:type_name -> fairway.hdfs.wire.Token
-	52, // 38: fairway.hdfs.wire.ClientOperationHeader.base_header:type_name -> fairway.hdfs.wire.BaseHeader
-	53, // 39: fairway.hdfs.wire.OpReadBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
-	54, // 40: fairway.hdfs.wire.OpReadBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
-	1,  // 41: fairway.hdfs.wire.Checksum.type:type_name -> fairway.hdfs.wire.ChecksumType
-	53, // 42: fairway.hdfs.wire.OpWriteBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
-	14, // 43: fairway.hdfs.wire.OpWriteBlock.targets:type_name -> fairway.hdfs.wire.DatanodeInfo
-	14, // 44: fairway.hdfs.wire.OpWriteBlock.source:type_name -> fairway.hdfs.wire.DatanodeInfo
-	56, // 45: fairway.hdfs.wire.OpWriteBlock.requested_checksum:type_name -> fairway.hdfs.wire.Checksum
-	54, // 46: fairway.hdfs.wire.OpWriteBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
-	0,  // 47: fairway.hdfs.wire.OpWriteBlock.storage_type:type_name -> fairway.hdfs.wire.StorageType
-	0,  // 48: fairway.hdfs.wire.OpWriteBlock.target_storage_types:type_name -> fairway.hdfs.wire.StorageType
-	2,  // 49: fairway.hdfs.wire.PipelineAck.reply:type_name -> fairway.hdfs.wire.Status
-	56, // 50: fairway.hdfs.wire.ReadOpChecksumInfo.checksum:type_name -> fairway.hdfs.wire.Checksum
-	2,  // 51: fairway.hdfs.wire.BlockOpResponse.status:type_name -> fairway.hdfs.wire.Status
-	60, // 52: fairway.hdfs.wire.BlockOpResponse.read_op_checksum_info:type_name -> fairway.hdfs.wire.ReadOpChecksumInfo
-	2,  // 53: fairway.hdfs.wire.ClientReadStatus.status:type_name -> fairway.hdfs.wire.Status
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	6,  // 0: fairway.hdfs.wire.DatanodeInfo.id:type_name -> fairway.hdfs.wire.DatanodeID
+	5,  // 1: fairway.hdfs.wire.LocatedBlock.b:type_name -> fairway.hdfs.wire.ExtendedBlock
+	7,  // 2: fairway.hdfs.wire.LocatedBlock.locs:type_name -> fairway.hdfs.wire.DatanodeInfo
+	56, // 3: fairway.hdfs.wire.LocatedBlock.block_token:type_name -> fairway.hadoop.rpc.TokenProto
+	0,  // 4: fairway.hdfs.wire.LocatedBlock.storage_types:type_name -> fairway.hdfs.wire.StorageType
+	8,  // 5: fairway.hdfs.wire.LocatedBlocks.blocks:type_name -> fairway.hdfs.wire.LocatedBlock
+	8,  // 6: fairway.hdfs.wire.LocatedBlocks.last_block:type_name -> fairway.hdfs.wire.LocatedBlock
+	9,  // 7: fairway.hdfs.wire.LocatedBlocks.encryption:type_name -> fairway.hdfs.wire.FileEncryptionInfo
+	10, // 8: fairway.hdfs.wire.LocatedBlocks.ec_policy:type_name -> fairway.hdfs.wire.ErasureCodingPolicy
+	3,  // 9: fairway.hdfs.wire.FileStatus.file_type:type_name -> fairway.hdfs.wire.FileStatus.FileType
+	4,  // 10: fairway.hdfs.wire.FileStatus.permission:type_name -> fairway.hdfs.wire.FsPermission
+	11, // 11: fairway.hdfs.wire.FileStatus.locations:type_name -> fairway.hdfs.wire.LocatedBlocks
+	9,  // 12: fairway.hdfs.wire.FileStatus.encryption:type_name -> fairway.hdfs.wire.FileEncryptionInfo
+	10, // 13: fairway.hdfs.wire.FileStatus.ec_policy:type_name -> fairway.hdfs.wire.ErasureCodingPolicy
+	1,  // 14: fairway.hdfs.wire.FsServerDefaults.checksum_type:type_name -> fairway.hdfs.wire.ChecksumType
+	12, // 15: fairway.hdfs.wire.GetFileInfoResponse.fs:type_name -> fairway.hdfs.wire.FileStatus
+	12, // 16: fairway.hdfs.wire.DirectoryListing.partial_listing:type_name -> fairway.hdfs.wire.FileStatus
+	17, // 17: fairway.hdfs.wire.GetListingResponse.dir_list:type_name -> fairway.hdfs.wire.DirectoryListing
+	11, // 18: fairway.hdfs.wire.GetBlockLocationsResponse.locations:type_name -> fairway.hdfs.wire.LocatedBlocks
+	13, // 19: fairway.hdfs.wire.GetServerDefaultsResponse.server_defaults:type_name -> fairway.hdfs.wire.FsServerDefaults
+	4,  // 20: fairway.hdfs.wire.CreateRequest.masked:type_name -> fairway.hdfs.wire.FsPermission
+	4,  // 21: fairway.hdfs.wire.CreateRequest.unmasked:type_name -> fairway.hdfs.wire.FsPermission
+	12, // 22: fairway.hdfs.wire.CreateResponse.fs:type_name -> fairway.hdfs.wire.FileStatus
+	5,  // 23: fairway.hdfs.wire.AddBlockRequest.previous:type_name -> fairway.hdfs.wire.ExtendedBlock
+	7,  // 24: fairway.hdfs.wire.AddBlockRequest.exclude_nodes:type_name -> fairway.hdfs.wire.DatanodeInfo
+	8,  // 25: fairway.hdfs.wire.AddBlockResponse.block:type_name -> fairway.hdfs.wire.LocatedBlock
+	5,  // 26: fairway.hdfs.wire.AbandonBlockRequest.b:type_name -> fairway.hdfs.wire.ExtendedBlock
+	5,  // 27: fairway.hdfs.wire.UpdateBlockForPipelineRequest.block:type_name -> fairway.hdfs.wire.ExtendedBlock
+	8,  // 28: fairway.hdfs.wire.UpdateBlockForPipelineResponse.block:type_name -> fairway.hdfs.wire.LocatedBlock
+	5,  // 29: fairway.hdfs.wire.CompleteRequest.last:type_name -> fairway.hdfs.wire.ExtendedBlock
+	4,  // 30: fairway.hdfs.wire.MkdirsRequest.masked:type_name -> fairway.hdfs.wire.FsPermission
+	4,  // 31: fairway.hdfs.wire.MkdirsRequest.unmasked:type_name -> fairway.hdfs.wire.FsPermission
+	7,  // 32: fairway.hdfs.wire.GetDatanodeReportResponse.di:type_name -> fairway.hdfs.wire.DatanodeInfo
+	8,  // 33: fairway.hdfs.wire.ReportBadBlocksRequest.blocks:type_name -> fairway.hdfs.wire.LocatedBlock
+	5,  // 34: fairway.hdfs.wire.BaseHeader.block:type_name -> fairway.hdfs.wire.ExtendedBlock
+	56, // 35: fairway.hdfs.wire.BaseHeader.token:type_name -> fairway.hadoop.rpc.TokenProto
+	45, // 36: fairway.hdfs.wire.ClientOperationHeader.base_header:type_name -> fairway.hdfs.wire.BaseHeader
+	46, // 37: fairway.hdfs.wire.OpReadBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
+	47, // 38: fairway.hdfs.wire.OpReadBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
+	1,  // 39: fairway.hdfs.wire.Checksum.type:type_name -> fairway.hdfs.wire.ChecksumType
+	46, // 40: fairway.hdfs.wire.OpWriteBlock.header:type_name -> fairway.hdfs.wire.ClientOperationHeader
+	7,  // 41: fairway.hdfs.wire.OpWriteBlock.targets:type_name -> fairway.hdfs.wire.DatanodeInfo
+	7,  // 42: fairway.hdfs.wire.OpWriteBlock.source:type_name -> fairway.hdfs.wire.DatanodeInfo
+	49, // 43: fairway.hdfs.wire.OpWriteBlock.requested_checksum:type_name -> fairway.hdfs.wire.Checksum
+	47, // 44: fairway.hdfs.wire.OpWriteBlock.caching_strategy:type_name -> fairway.hdfs.wire.CachingStrategy
+	0,  // 45: fairway.hdfs.wire.OpWriteBlock.storage_type:type_name -> fairway.hdfs.wire.StorageType
+	0,  // 46: fairway.hdfs.wire.OpWriteBlock.target_storage_types:type_name -> fairway.hdfs.wire.StorageType
+	2,  // 47: fairway.hdfs.wire.PipelineAck.reply:type_name -> fairway.hdfs.wire.Status
+	49, // 48: fairway.hdfs.wire.ReadOpChecksumInfo.checksum:type_name -> fairway.hdfs.wire.Checksum
+	2,  // 49: fairway.hdfs.wire.BlockOpResponse.status:type_name -> fairway.hdfs.wire.Status
+	53, // 50: fairway.hdfs.wire.BlockOpResponse.read_op_checksum_info:type_name -> fairway.hdfs.wire.ReadOpChecksumInfo
+	2,  // 51: fairway.hdfs.wire.ClientReadStatus.status:type_name -> fairway.hdfs.wire.Status
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_hdfs_wire_proto_init() }
@@ -4386,8 +3863,8 @@ func file_hdfs_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hdfs_wire_proto_rawDesc), len(file_hdfs_wire_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   58,
+			NumEnums:      4,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
