@@ -67,3 +67,11 @@ type Broker interface {
 	ListTasks(ctx context.Context, caller Caller, r *v1.ListTasksRequest) (*v1.ListTasksResponse, error)
 	GetHistory(ctx context.Context, caller Caller, sinceUnixNanos int64) (*v1.History, error)
 }
+
+// ClusterWatcher is what a broker does for others in its own process only.
+type ClusterWatcher interface {
+	// WatchCluster calls each at once, and again after changes of agents, of roles, or of what tasks hold, once they are
+	// durable: what ListAgents and ListRoles say then shows them. Changes that come while each runs are told together. It ends
+	// when each fails, ctx ends, or the broker does not serve any more.
+	WatchCluster(ctx context.Context, caller Caller, each func() error) error
+}

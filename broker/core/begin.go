@@ -19,7 +19,7 @@ func newMachine(b *Broker, st *state.State) *machine {
 		cfg: b.o.Config, clock: b.o.Clock, version: b.o.Version, log: b.log, met: b.met, journal: b.o.Journal,
 		st:     st,
 		agents: map[uint32]*agent{}, frameworks: map[uint32]*framework{}, roles: map[uint32]*role{}, jobs: map[uint32]*job{},
-		offers: map[allocator.OfferID]*offer{}, fits: map[resource.Vector]bool{}, watchers: map[*watcher]struct{}{},
+		offers: map[allocator.OfferID]*offer{}, fits: map[resource.Vector]bool{}, watchers: map[*watcher]struct{}{}, onlookers: map[onlooker]struct{}{},
 		hostAgents: map[allocator.HostID][]*agent{}, unplaced: map[*group]*framework{},
 		durable: make(chan error, maxInFlight),
 	}

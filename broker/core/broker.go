@@ -32,7 +32,10 @@ type Broker struct {
 // serving is one stretch of owning the state.
 type serving struct{ over chan struct{} }
 
-var _ api.Broker = (*Broker)(nil)
+var (
+	_ api.Broker         = (*Broker)(nil)
+	_ api.ClusterWatcher = (*Broker)(nil)
+)
 
 // errLost is why the owner drops its state: the journal does not append any more.
 var errLost = errors.New("the journal was lost")

@@ -62,6 +62,7 @@ type machine struct {
 
 	live      []string // ids of jobs that have not ended; nil: not gathered
 	watchers  map[*watcher]struct{}
+	onlookers map[onlooker]struct{}
 	dirty     []*job
 	published int64 // when the watchers were last told of mere progress
 	history   history
@@ -168,6 +169,7 @@ func (m *machine) turn(messages []message) {
 	m.step()
 	m.publish()
 	m.sample()
+	m.nudge()
 	m.commit()
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/wire"
@@ -26,7 +27,8 @@ const (
 // snapshot is the cluster as it was a moment ago. It does not change once it is made: calls read it without a lock.
 type snapshot struct {
 	at      time.Time
-	nodes   []*node // by name
+	due     time.Time // when the next node is lost or forgotten; zero: none is to be
+	nodes   []*node   // by name
 	byAgent map[string]*node
 	split   *partitions
 	racks   map[string]bool // of agents that may run containers
@@ -70,19 +72,72 @@ func (m *Manager) cluster() *snapshot { return m.snap.Load() }
 // operator is who the manager is toward the broker.
 var operator = api.Caller{User: "yarn", UID: -1, Operator: true}
 
-// watchCluster takes a snapshot every second, and when somebody asks for one.
+// lookPace is how far apart snapshots are while the cluster keeps changing.
+const lookPace = time.Second
+
+// watchCluster takes a snapshot when the broker says that the cluster has changed, when a node's time is over, and at once
+// when somebody asks for one. While nothing changes it does nothing.
 func (m *Manager) watchCluster(ctx context.Context) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	changes := make(chan struct{}, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		m.listen(ctx, changes)
+		return nil
+	})
+	group.Go(func() error {
+		m.lookAtChanges(ctx, changes)
+		return nil
+	})
+	return group.Wait()
+}
+
+// listen passes the broker's word of changes on, also when the broker ends and begins again.
+func (m *Manager) listen(ctx context.Context, changes chan<- struct{}) {
+	for ctx.Err() == nil {
+		err := m.watcher.WatchCluster(ctx, operator, func() error {
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+			return nil
+		})
+		if ctx.Err() == nil {
+			m.o.Log.Debug("the broker tells no changes", zap.Error(err))
+			sleep(ctx, resend)
+		}
+	}
+}
+
+func (m *Manager) lookAtChanges(ctx context.Context, changes <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var last time.Time
+	pending := false
 	for {
-		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
-			m.o.Log.Debug("the broker did not describe the cluster", zap.Error(err))
+		wake := m.cluster().due
+		if next := last.Add(lookPace); pending && (wake.IsZero() || next.Before(wake)) {
+			wake = next
+		}
+		if timer.Stop(); !wake.IsZero() {
+			timer.Reset(max(time.Until(wake), 0))
 		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+			return
+		case <-changes:
+			if pending = true; time.Since(last) < lookPace {
+				continue
+			}
 		case <-m.look:
+		case <-timer.C:
+		}
+		last, pending = time.Now(), false
+		if err := m.refresh(ctx); err != nil && ctx.Err() == nil {
+			m.o.Log.Debug("the broker did not describe the cluster", zap.Error(err))
+			pending = true
+			if !sleep(ctx, resend) { // a deadline that is over does not spin
+				return
+			}
 		}
 	}
 }
@@ -169,7 +224,7 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		agent: a.Id, host: info.Host, names: hostNames(where, info.Host, info.Addresses),
 		Node: Node{
 			ID: where, HTTP: info.Attributes[httpAttribute], Rack: rackName(info.Rack), State: wire.NodeStateProto_NS_RUNNING, Containers: int(a.Tasks),
-			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Heard: s.at, Version: m.o.Version, Label: label,
+			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Version: m.o.Version, Label: label,
 		},
 	}
 	switch a.State {
@@ -177,13 +232,13 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		since := time.Unix(0, a.SinceUnixNanos)
 		n.Heard = since.Add(-m.o.AgentTimeout)
 		n.Health = "cut off since " + n.Heard.UTC().Format(time.RFC3339)
-		if s.at.Sub(n.Heard) >= m.o.NodeExpiry {
+		if s.expired(n.Heard.Add(m.o.NodeExpiry)) {
 			n.State = wire.NodeStateProto_NS_LOST
 		}
 	case "draining":
 		n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONING, "draining"
 	case "gone":
-		if s.byAgent[a.Id] != nil || s.at.Sub(time.Unix(0, a.SinceUnixNanos)) > time.Hour {
+		if s.byAgent[a.Id] != nil || s.expired(time.Unix(0, a.SinceUnixNanos).Add(time.Hour)) {
 			return
 		}
 		n.State, n.Heard = wire.NodeStateProto_NS_LOST, time.Unix(0, a.SinceUnixNanos)
@@ -207,6 +262,25 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		})
 		s.free, s.freeOf[label] = s.free.plus(free), s.freeOf[label].plus(free)
 	}
+}
+
+// expired tells whether a time is over; if not, a snapshot is due then.
+func (s *snapshot) expired(at time.Time) bool {
+	if !at.After(s.at) {
+		return true
+	}
+	if s.due.IsZero() || at.Before(s.due) {
+		s.due = at
+	}
+	return false
+}
+
+// heard is when a node was heard of last. The broker says when one is cut off; until then it hears of it.
+func (n *Node) heard() time.Time {
+	if n.Heard.IsZero() {
+		return time.Now()
+	}
+	return n.Heard
 }
 
 // most is the larger count of each further kind.

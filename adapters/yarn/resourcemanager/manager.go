@@ -16,6 +16,7 @@ import (
 
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/id"
+	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
 )
 
@@ -36,7 +37,8 @@ type Manager struct {
 	over       chan struct{}     // closed when Run ends
 	number     atomic.Int32      // of the last application id given
 	snap       atomic.Pointer[snapshot]
-	look       chan struct{} // of capacity one: a snapshot is wanted
+	watcher    api.ClusterWatcher // the broker
+	look       chan struct{}      // of capacity one: a snapshot is wanted
 	rights     atomic.Pointer[map[string]Queue]
 	masters    masters
 	complaints complaints
@@ -67,6 +69,10 @@ func New(o Options) (*Manager, error) {
 		touched: map[string]map[*application]struct{}{},
 	}
 	m.stamp.Store(m.started.UnixMilli())
+	var watches bool
+	if m.watcher, watches = o.Broker.(api.ClusterWatcher); !watches {
+		return nil, fmt.Errorf("resourcemanager: a broker of another process does not tell of its agents")
+	}
 	s := newSnapshot(m.started)
 	s.largest = amount{memory: 8192, vcores: 4}
 	m.snap.Store(s)

@@ -209,7 +209,9 @@ func (m *Manager) Nodes() []Node {
 	s := m.cluster()
 	out := make([]Node, 0, len(s.nodes))
 	for _, n := range s.nodes {
-		out = append(out, n.Node)
+		x := n.Node
+		x.Heard = x.heard()
+		out = append(out, x)
 	}
 	return out
 }

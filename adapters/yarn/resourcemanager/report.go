@@ -101,7 +101,7 @@ func nodeReport(n *node) *wire.NodeReportProto {
 	r := &wire.NodeReportProto{
 		NodeId: n.ID.Proto(), HttpAddress: proto.String(n.HTTP), RackName: proto.String(n.Rack), Used: token.Resource(n.UsedMemory, int32(n.UsedVCores)),
 		Capability: token.Resource(n.Memory, int32(n.VCores)), NumContainers: proto.Int32(int32(n.Containers)), NodeState: n.State.Enum(),
-		HealthReport: proto.String(n.Health), LastHealthReportTime: proto.Int64(millis(n.Heard)), ContainersUtilization: utilization, NodeUtilization: utilization,
+		HealthReport: proto.String(n.Health), LastHealthReportTime: proto.Int64(millis(n.heard())), ContainersUtilization: utilization, NodeUtilization: utilization,
 	}
 	if n.Label != "" {
 		r.NodeLabels = []string{n.Label}
