@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -32,6 +33,7 @@ type YARN struct {
 	Account       string            `yaml:"account"`        // runs containers of users without an account of their own
 	Env           map[string]string `yaml:"env"`            // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
 	HardCPU       bool              `yaml:"hard_cpu"`       // containers get no more than their vcores
+	ACL           YARNACL           `yaml:"acl"`
 	Logs          YARNLogs          `yaml:"logs"`
 	Queues        []YARNQueue       `yaml:"queues"`
 }
@@ -50,11 +52,18 @@ func (q YARNQueue) RolePath() string {
 	return strings.ReplaceAll(strings.TrimPrefix(q.Queue, "root."), ".", "/")
 }
 
+// YARNACL says who may see the logs of applications; who may kill and move them is always checked.
+type YARNACL struct {
+	Enabled bool   `yaml:"enabled"` // yarn.acl.enable
+	Admins  string `yaml:"admins"`  // yarn.admin.acl, beside broker.operators: "ann,bob staff": users, then groups; "*"
+}
+
 // YARNLogs configures the aggregation of containers' logs after an application's end.
 type YARNLogs struct {
 	Aggregate bool   `yaml:"aggregate"`
 	Dir       string `yaml:"dir"`    // yarn.nodemanager.remote-app-log-dir
 	Suffix    string `yaml:"suffix"` // yarn.nodemanager.remote-app-log-dir-suffix
+	Server    string `yaml:"server"` // yarn.log.server.url
 }
 
 func defaultYARN() YARN {
@@ -82,6 +91,9 @@ func (y *YARN) validate(insecure bool) error {
 		return fmt.Errorf("yarn.minimum_memory: %d bytes is below 1MiB", y.MinimumMemory)
 	case y.NodeExpiry <= 0 || y.MasterExpiry <= 0:
 		return errors.New("yarn.node_expiry and yarn.master_expiry must be above zero")
+	}
+	if u, err := url.Parse(y.Logs.Server); err != nil || y.Logs.Server != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return fmt.Errorf("yarn.logs.server: %q is no URL; write it as http://history:19888/jobhistory/logs", y.Logs.Server)
 	}
 	seen := map[string]bool{}
 	for i, q := range y.Queues {

@@ -32,22 +32,29 @@ func (a *app) with(c *cobra.Command, f func(ctx context.Context, b *client.Clien
 	return f(c.Context(), b)
 }
 
+func allAgents(ctx context.Context, b *client.Client) ([]*v1.Agent, error) {
+	var list []*v1.Agent
+	for token := ""; ; {
+		r, err := b.ListAgents(ctx, api.Caller{}, &v1.ListAgentsRequest{PageToken: token})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r.Agents...)
+		if token = r.NextPageToken; token == "" {
+			return list, nil
+		}
+	}
+}
+
 func (a *app) agentsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "agents", Short: "List the agents", Args: cobra.NoArgs,
 		Example: "  fairway agents\n  fairway agents -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.with(c, func(ctx context.Context, b *client.Client) error {
-				var list []*v1.Agent
-				for token := ""; ; {
-					r, err := b.ListAgents(ctx, api.Caller{}, &v1.ListAgentsRequest{PageToken: token})
-					if err != nil {
-						return err
-					}
-					list = append(list, r.Agents...)
-					if token = r.NextPageToken; token == "" {
-						break
-					}
+				list, err := allAgents(ctx, b)
+				if err != nil {
+					return err
 				}
 				if a.output == "json" {
 					return printJSONList(c.OutOrStdout(), list)

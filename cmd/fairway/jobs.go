@@ -117,10 +117,14 @@ func (a *app) jobCommand() *cobra.Command {
 	var tasks bool
 	c := &cobra.Command{
 		Use: "job JOB", Short: "Show one job: state, progress, counters, tasks", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
-		Example: "  fairway job job-000001\n  fairway job job-000001 --tasks -o json",
+		Example: "  fairway job job-000001\n  fairway job job-000001 --tasks -o json\n  fairway job application_1700000000000_0001",
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(c, func(ctx context.Context, b *client.Client) error {
-				j, err := b.GetJob(ctx, api.Caller{}, args[0])
+				id, err := jobID(ctx, b, args[0])
+				if err != nil {
+					return err
+				}
+				j, err := b.GetJob(ctx, api.Caller{}, id)
 				if err != nil {
 					return err
 				}
@@ -230,7 +234,12 @@ func (a *app) killCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(c, func(ctx context.Context, b *client.Client) error {
 				var errs []error
-				for _, id := range args {
+				for _, name := range args {
+					id, err := jobID(ctx, b, name)
+					if err != nil {
+						errs = append(errs, err)
+						continue
+					}
 					j, err := b.KillJob(ctx, api.Caller{}, id, reason)
 					if err != nil {
 						errs = append(errs, err)
@@ -264,7 +273,11 @@ was taken back counts as long as the request is there.`,
 		Example: "  fairway explain job-000001",
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.with(c, func(ctx context.Context, b *client.Client) error {
-				e, err := b.ExplainJob(ctx, api.Caller{}, args[0])
+				id, err := jobID(ctx, b, args[0])
+				if err != nil {
+					return err
+				}
+				e, err := b.ExplainJob(ctx, api.Caller{}, id)
 				if err != nil {
 					return err
 				}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,18 +26,40 @@ func (a *app) logsCommand() *cobra.Command {
 	var tail int64
 	c := &cobra.Command{
 		Use: "logs JOB", Short: "Show what a job's tasks wrote", Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeJobs,
-		Example: "  fairway logs job-000001\n  fairway logs -f job-000001\n  fairway logs job-000001 --task framework-000002/3 --stream stdout",
+		Long: `Logs prints what the tasks of a job wrote, each line after the task's name; of a YARN
+application, which may be named by its own id, all logs of its containers: from the agents
+while they have them, and from where they are aggregated after the application's end.`,
+		Example: "  fairway logs job-000001\n  fairway logs -f job-000001\n  fairway logs job-000001 --task framework-000002/3 --stream stdout\n" +
+			"  fairway logs application_1700000000000_0001 --stream syslog",
 		RunE: func(c *cobra.Command, args []string) error {
-			if stream != "stdout" && stream != "stderr" && stream != "both" {
-				return usagef("--stream %s: want stdout, stderr or both", stream)
+			if stream != "stdout" && stream != "stderr" && stream != "syslog" && stream != "both" {
+				return usagef("--stream %s: want stdout, stderr, syslog or both", stream)
 			}
 			return a.with(c, func(ctx context.Context, b *client.Client) error {
-				return showLogs(ctx, b, args[0], task, stream, tail, follow, c.OutOrStdout(), c.ErrOrStderr())
+				job, err := jobID(ctx, b, args[0])
+				if err != nil {
+					return err
+				}
+				j, err := b.GetJob(ctx, api.Caller{}, job)
+				if err != nil {
+					return err
+				}
+				if j.Kind == kindYARN {
+					l, err := newApplicationLogs(a.conf, newLogReader(c.OutOrStdout()), task, stream, tail, c.ErrOrStderr())
+					if err != nil {
+						return err
+					}
+					return l.show(ctx, b, j, follow)
+				}
+				if stream == "syslog" {
+					return usagef("--stream syslog: only containers of YARN applications have one")
+				}
+				return showLogs(ctx, b, j.Id, task, stream, tail, follow, c.OutOrStdout(), c.ErrOrStderr())
 			})
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended")
-	c.Flags().StringVar(&stream, "stream", "both", "stdout, stderr or both")
+	c.Flags().StringVar(&stream, "stream", "both", "stdout, stderr, a YARN container's syslog, or both: all")
 	c.Flags().StringVar(&task, "task", "", "only this task")
 	c.Flags().Int64Var(&tail, "tail", 0, "only so many bytes from the end of each")
 	return c
@@ -49,9 +72,13 @@ type logReader struct {
 	http *http.Client
 }
 
+func newLogReader(w io.Writer) *logReader {
+	return &logReader{w: w, http: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 15 * time.Second, MaxIdleConnsPerHost: 16}}}
+}
+
 // showLogs prints the logs of a job's tasks. With follow it takes up tasks as they are launched, until the job has ended.
 func showLogs(ctx context.Context, b *client.Client, job, only, stream string, tail int64, follow bool, w, warn io.Writer) error {
-	r := &logReader{w: w, http: &http.Client{Transport: &http.Transport{ResponseHeaderTimeout: 15 * time.Second, MaxIdleConnsPerHost: 16}}}
+	r := newLogReader(w)
 	streams := []string{"stdout", "stderr"}
 	if stream != "both" {
 		streams = []string{stream}
@@ -139,25 +166,35 @@ func (r *logReader) copy(ctx context.Context, t *v1.Task, stream string, tail in
 	if label == "" {
 		label = taskName(t.Id)
 	}
+	_, err = r.lines(label, resp.Body, true)
+	return err
+}
+
+// lines prints what comes line by line, and tells how many bytes of it were printed: all if it is at its end, else up to
+// the last whole line.
+func (r *logReader) lines(label string, from io.Reader, end bool) (printed int64, err error) {
 	buf, line := make([]byte, 32<<10), []byte(nil)
 	for {
-		n, err := resp.Body.Read(buf)
+		n, err := from.Read(buf)
 		line = append(line, buf[:n]...)
-		if i := strings.LastIndexByte(string(line), '\n'); i >= 0 {
+		if i := bytes.LastIndexByte(line, '\n'); i >= 0 {
 			r.print(label, line[:i+1])
+			printed += int64(i + 1)
 			line = append(line[:0], line[i+1:]...)
 		} else if len(line) > 1<<20 { // a line without end
+			printed += int64(len(line))
 			r.print(label, append(line, '\n'))
 			line = line[:0]
 		}
 		if err != nil {
-			if len(line) > 0 {
+			if len(line) > 0 && end {
+				printed += int64(len(line))
 				r.print(label, append(line, '\n'))
 			}
 			if err == io.EOF {
-				return nil
+				return printed, nil
 			}
-			return err
+			return printed, err
 		}
 	}
 }

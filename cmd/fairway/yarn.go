@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -143,9 +144,22 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle")})
 	return nodemanager.New(nodemanager.Options{
 		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle},
-		Env: env, Account: y.Account, HardCPU: y.HardCPU, CacheBytes: int64(c.Agent.CacheSize),
+		Env: env, Account: y.Account, HardCPU: y.HardCPU, ACLs: y.ACL.Enabled, Admins: admins(c), LogServer: y.Logs.Server, CacheBytes: int64(c.Agent.CacheSize),
 		Logs: nodemanager.Logs{Aggregate: y.Logs.Aggregate, Dir: y.Logs.Dir, Suffix: y.Logs.Suffix}, Log: log.Named("yarn"),
 	})
+}
+
+// admins is the access list of those who may see all logs: operators, root, and who is configured so.
+func admins(c *conf.Config) string {
+	users, groups, _ := strings.Cut(c.YARN.ACL.Admins, " ")
+	if strings.TrimSpace(users) == "*" {
+		return "*"
+	}
+	list := append([]string{"root"}, c.Broker.Operators...)
+	if users != "" {
+		list = append(list, users)
+	}
+	return strings.Join(list, ",") + " " + groups
 }
 
 // ownAddress is the IPv4 address of this machine that a host name stands for: what masters dial must be where we listen.

@@ -112,7 +112,8 @@ func describe(c *container) logs.Container {
 
 // serveWeb serves the pages until the manager ends.
 func (m *Manager) serveWeb(l net.Listener) error {
-	server := &http.Server{Handler: logs.NewHandler(shown{m}, logs.Options{Root: m.logs, Log: m.log}), ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+	pages := logs.NewHandler(shown{m}, logs.Options{Root: m.logs, ACLs: m.o.ACLs, Admins: m.o.Admins, LogServer: m.o.LogServer, Log: m.log})
+	server := &http.Server{Handler: pages, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		WriteTimeout: 10 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: zap.NewStdLog(m.log)}
 	stop := context.AfterFunc(m.ctx, func() { server.Close() })
 	defer stop()

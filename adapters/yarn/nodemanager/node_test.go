@@ -24,7 +24,9 @@ func TestLogs(t *testing.T) {
 	if err := os.Mkdir(remote, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	r.start(func(o *Options) { o.Logs = Logs{Aggregate: true, Dir: "file://" + remote} })
+	r.start(func(o *Options) {
+		o.Logs, o.ACLs, o.Admins = Logs{Aggregate: true, Dir: "file://" + remote}, true, "ops"
+	})
 	r.launch(1, "nobody", said("echo hello; exec sleep 1000"))
 	r.running(1)
 	for r.log(1, "stdout") != "hello" {
@@ -32,12 +34,12 @@ func TestLogs(t *testing.T) {
 	}
 	base := fmt.Sprintf("http://127.0.0.1:%d", r.manager.httpPort)
 	for path, want := range map[string]string{
-		"/ws/v1/node/containers/" + cid(1).String() + "/logs/stdout?size=-4": "llo\n",
-		"/ws/v1/node/containers/" + cid(1).String() + "/logs":                `"fileName":"stdout"`,
-		"/ws/v1/node/containers":                                    cid(1).String(),
-		"/ws/v1/node/info":                                          r.manager.node.String(),
-		"/ws/v1/node/apps/" + testApp.String():                      `"RUNNING"`,
-		"/node/containerlogs/" + cid(1).String() + "/nobody/stdout": "hello",
+		"/ws/v1/node/containers/" + cid(1).String() + "/logs/stdout?size=-4&user.name=nobody": "llo\n",
+		"/ws/v1/node/containers/" + cid(1).String() + "/logs?user.name=bob":                   `"fileName":"stdout"`,
+		"/ws/v1/node/containers":               cid(1).String(),
+		"/ws/v1/node/info":                     r.manager.node.String(),
+		"/ws/v1/node/apps/" + testApp.String(): `"RUNNING"`,
+		"/node/containerlogs/" + cid(1).String() + "/nobody/stdout?user.name=ops": "hello",
 	} {
 		a, err := http.Get(base + path)
 		if err != nil {
@@ -47,6 +49,16 @@ func TestLogs(t *testing.T) {
 		a.Body.Close()
 		if a.StatusCode != 200 || !strings.Contains(string(b), want) {
 			t.Errorf("%s: %d %s", path, a.StatusCode, b)
+		}
+	}
+	for _, who := range []string{"", "?user.name=mallory"} {
+		a, err := http.Get(base + "/ws/v1/node/containers/" + cid(1).String() + "/logs/stdout" + who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Body.Close()
+		if a.StatusCode != http.StatusForbidden {
+			t.Errorf("logs are shown to %q: %s", who, a.Status)
 		}
 	}
 	r.say(&v1.AgentCommand{Command: &v1.AgentCommand_JobEnded{JobEnded: &v1.JobEnded{JobId: "job-7"}}})

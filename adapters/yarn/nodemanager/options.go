@@ -52,6 +52,9 @@ type Options struct {
 	StartWait   time.Duration // for a master to start what it was granted; 0: 10 min
 	KeyWait     time.Duration // for the first grant of an application whose token came first; 0: 10 s
 	Logs        Logs
+	ACLs        bool          // only owners, Admins and whom an application's VIEW_APP lists may see its logs (yarn.acl.enable)
+	Admins      string        // "ann,bob staff": users, then groups, who may see all (yarn.admin.acl)
+	LogServer   string        // URL of pages of logs that are no longer here (yarn.log.server.url); empty: none
 	DeleteDelay time.Duration // how long folders of ended containers are kept, to look into them
 
 	Log        *zap.Logger           // nil: the agent's

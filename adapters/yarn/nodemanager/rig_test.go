@@ -219,7 +219,7 @@ func cid(n int64) id.ContainerID { return id.NewContainer(testAttempt, 0, n) }
 // launch sends a task as the broker does.
 func (r *rig) launch(n int64, user string, lc *wire.ContainerLaunchContextProto) {
 	r.launched = append(r.launched, n)
-	g := &grant.Grant{Application: testApp.String(), Attempt: testAttempt.String(), Container: cid(n).String(), User: user, MemoryMb: 256, Vcores: 1}
+	g := &grant.Grant{Application: testApp.String(), Attempt: testAttempt.String(), Container: cid(n).String(), User: user, MemoryMb: 256, Vcores: 1, Acls: map[string]string{"VIEW_APP": "bob"}}
 	if lc != nil {
 		g.Master = true
 		g.LaunchContext, _ = proto.Marshal(lc)

@@ -141,7 +141,7 @@ func (a *Aggregator) rouse() {
 	}
 }
 
-// Run works until ctx ends, and returns its error when all that it began has stopped.
+// Run works until ctx ends, and returns nil when all that it began has stopped.
 func (a *Aggregator) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(a.o.Workers)
@@ -156,7 +156,7 @@ func (a *Aggregator) Run(ctx context.Context) error {
 		t.Reset(wait)
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case <-a.wake:
 		case <-t.C:
 		}

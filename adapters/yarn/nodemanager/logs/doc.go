@@ -9,7 +9,7 @@
 //	/ws/v1/node, /ws/v1/node/info
 //	/ws/v1/node/apps[/ID], /ws/v1/node/containers[/ID]
 //	/ws/v1/node/containers/ID/logs[/FILE]?size=&format=       `yarn logs` of a running application
-//	/ws/v1/node/containerlogs/ID/FILE
+//	/ws/v1/node/containerlogs/ID/FILE?start=                  the bare bytes from an offset, for `fairway logs`
 //
 // Answers are JSON or text, never XML. As in YARN without Kerberos, who asks is whom ?user.name= says, else "dr.who", and
 // anyone may read unless access lists are on: then only the owner, administrators and whom VIEW_APP lists.

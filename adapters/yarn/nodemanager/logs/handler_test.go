@@ -106,7 +106,7 @@ func TestREST(t *testing.T) {
 	tail := "End of LogType:stdout.This log file belongs to a running container (" + c + ") and so may not be complete.\n" + strings.Repeat("*", 71) + "\n\n"
 	for query, body := range map[string]string{
 		"": head + "hello\n" + tail, "?size=2": head + "he" + tail, "?size=-3": head + "lo\n" + tail, "?size=-9223372036854775808": head + "hello\n" + tail,
-		"?size=0": tail, "?size=9223372036854775807": head + "hello\n" + tail, "?format=text": head + "hello\n" + tail,
+		"?size=0": tail, "?size=9223372036854775807": head + "hello\n" + tail, "?format=text": head + "hello\n" + tail, "?start=0": "hello\n", "?start=4": "o\n", "?start=6": "", "?start=9223372036854775807": "",
 	} {
 		for _, path := range []string{"/ws/v1/node/containers/" + c + "/logs/stdout", "/ws/v1/node/containerlogs/" + c + "/stdout"} {
 			if code, got, header := get(h, path+query); code != 200 || got != body || header.Get("Content-Type") != "text/plain; charset=utf-8" {
@@ -114,7 +114,7 @@ func TestREST(t *testing.T) {
 			}
 		}
 	}
-	for query, code := range map[string]int{"stdout?size=x": 400, "stdout?format=xml": 400, "stderr": 404, "stdout?format=octet-stream": 200} {
+	for query, code := range map[string]int{"stdout?size=x": 400, "stdout?start=-1": 400, "stdout?start=x": 400, "stdout?format=xml": 400, "stderr": 404, "stdout?format=octet-stream": 200} {
 		if got, body, _ := get(h, "/ws/v1/node/containers/"+c+"/logs/"+query); got != code {
 			t.Errorf("%s: %d %s", query, got, body)
 		}
@@ -271,7 +271,7 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	h := NewHandler(fakeNode{"RUNNING"}, Options{Root: root, LogServer: "http://history/"})
-	for _, p := range []string{"/ws/v1/node/containerlogs/%s/link?size=-1", "/node/containerlogs/%s/x/../../secret?start=-9&end=7", "/ws/v1/node/containers/%s/logs/stdout?size=99999999999999999999", "/ws/v1/node/containers/%s/logs/..%%2f..%%2fsecret", "/ws/v1/node/apps/application_1_1"} {
+	for _, p := range []string{"/ws/v1/node/containerlogs/%s/link?size=-1", "/ws/v1/node/containerlogs/%s/stdout?start=3", "/node/containerlogs/%s/x/../../secret?start=-9&end=7", "/ws/v1/node/containers/%s/logs/stdout?size=99999999999999999999", "/ws/v1/node/containers/%s/logs/..%%2f..%%2fsecret", "/ws/v1/node/apps/application_1_1"} {
 		f.Add(strings.Replace(p, "%s", container(2).String(), 1))
 	}
 	f.Fuzz(func(t *testing.T, target string) {

@@ -216,7 +216,8 @@ func (h *handler) logList(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, "containerLogsInfo", body)
 }
 
-// logFile serves a log between the lines that YARN puts around it; `yarn logs` prints them as they are.
+// logFile serves a log between the lines that YARN puts around it; `yarn logs` prints them as they are. With start=, which
+// YARN does not know, it serves the bare bytes from there, as `fairway logs -f` reads a log that grows.
 func (h *handler) logFile(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	size := int64(math.MaxInt64)
@@ -227,6 +228,15 @@ func (h *handler) logFile(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		size = n
+	}
+	start := int64(-1)
+	if s := q.Get("start"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 0 {
+			plain(w, badRequest("start: %.50q is no offset", s))
+			return
+		}
+		start = n
 	}
 	kind := "text/plain"
 	switch f := q.Get("format"); {
@@ -243,6 +253,10 @@ func (h *handler) logFile(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.Close()
 	w.Header().Set("Content-Type", kind+"; charset=utf-8")
+	if start >= 0 {
+		_, _ = io.Copy(w, io.NewSectionReader(f, start, max(0, info.Size()-start))) // the caller is gone
+		return
+	}
 	_ = writeLog(w, c.String(), h.node.Info().Node.String(), f, info, size, h.running(c)) // the caller is gone
 }
 

@@ -129,14 +129,14 @@ func (m *Monitor) Usage(container string) (u Usage, ok bool) {
 	return w.usage, true
 }
 
-// Run samples until ctx ends; its error is ctx's.
+// Run samples until ctx ends, and returns nil then.
 func (m *Monitor) Run(ctx context.Context) error {
 	t := time.NewTicker(m.o.Interval)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil
 		case now := <-t.C:
 			m.round(now)
 		}
