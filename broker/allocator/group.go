@@ -106,6 +106,8 @@ type framework struct {
 	gone       bool // removed, but its tasks still hold something
 	classic    bool
 	suppressed bool
+	ranked     bool  // its groups differ in priority
+	prio       int32 // of its groups, unless ranked
 	node       int32
 	role       RoleID
 	groups     table  // GroupID -> index in Machine.groups
@@ -265,7 +267,9 @@ func (m *Machine) dequeue(at int32) {
 	q := fw.queue(g.prio, g.class)
 	last := len(q.heap) - 1
 	i := int(g.qpos)
-	g.refused[HigherPriority] += q.outranked - q.heap[i].mark
+	if n := q.outranked - q.heap[i].mark; n != 0 {
+		g.refused[HigherPriority] += n
+	}
 	q.heap[i] = q.heap[last]
 	q.heap = q.heap[:last]
 	if i < last {

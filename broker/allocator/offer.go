@@ -55,8 +55,10 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 		p.action = int32(len(m.actions) - 1)
 		g.history = append(g.history, given{offer: p.id, host: host, rack: a.rack})
 	}
-	if fit := m.fits[id].now; fw.mask&fit != 0 && fw.sole != at {
-		m.outrank(fw, at, fit)
+	if fw.ranked && fw.sole != at {
+		if fit := m.fits[id].now; fw.mask&fit != 0 {
+			m.outrank(fw, at, fit)
+		}
 	}
 	p := &m.offers[o]
 	p.count++

@@ -25,6 +25,10 @@ func (m *Machine) requestSet(e *Event) error {
 	} else if g.shape != r.Shape || g.prio != r.Priority {
 		m.reshape(at, r)
 	}
+	if fw.groups.n == 1 {
+		fw.prio, fw.ranked = r.Priority, false
+	}
+	fw.ranked = fw.ranked || r.Priority != fw.prio
 	g := &m.groups[at]
 	g.version, g.strict = r.Version, r.Strict
 	g.nodeWait, g.rackWait = r.NodeWait, r.RackWait
