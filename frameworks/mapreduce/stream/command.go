@@ -22,14 +22,15 @@ import (
 // SplitCommand cuts a command line into arguments as Hadoop Streaming does: at white space, with ' and " quoting and,
 // outside of ' quotes, \ escapes. No shell is asked, so nothing is expanded.
 func SplitCommand(line string) ([]string, error) {
+	if strings.IndexByte(line, 0) >= 0 { // escaped or quoted too: no program can be given one
+		return nil, fmt.Errorf("command %q holds a NUL byte", line)
+	}
 	var args []string
 	var arg strings.Builder
 	in, quote := false, byte(0)
 	for i := 0; i < len(line); i++ {
 		c := line[i]
 		switch {
-		case c == 0:
-			return nil, fmt.Errorf("command %q holds a NUL byte", line)
 		case c == '\\' && quote != '\'':
 			if i++; i == len(line) {
 				return nil, fmt.Errorf("command %q ends in a backslash", line)
