@@ -98,21 +98,11 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 	if log == nil {
 		log = zap.NewNop()
 	}
-	if cacheDir == "" {
-		cacheDir = DefaultCache()
-	}
-	root, err := filepath.Abs(filepath.Join(cacheDir, "hadoop-"+Version))
-	if err != nil {
-		return Install{}, err
-	}
 	java, javac, err := findJDK(ctx)
 	if err != nil {
 		return Install{}, err
 	}
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return Install{}, fmt.Errorf("make cache folder: %w", err)
-	}
-	unlock, err := lockFolder(ctx, root)
+	root, unlock, err := cacheFolder(ctx, cacheDir, Version)
 	if err != nil {
 		return Install{}, err
 	}
@@ -142,21 +132,12 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	if log == nil {
 		log = zap.NewNop()
 	}
-	if cacheDir == "" {
-		cacheDir = DefaultCache()
-	}
-	root, err := filepath.Abs(filepath.Join(cacheDir, "hadoop-"+version))
-	if err != nil {
-		return Install{}, err
-	}
 	in := Install{version: version}
+	var err error
 	if in.java, _, err = findJDK(ctx); err != nil {
 		return Install{}, err
 	}
-	if err := os.MkdirAll(root, 0o755); err != nil {
-		return Install{}, fmt.Errorf("make cache folder: %w", err)
-	}
-	unlock, err := lockFolder(ctx, root)
+	root, unlock, err := cacheFolder(ctx, cacheDir, version)
 	if err != nil {
 		return Install{}, err
 	}
@@ -171,6 +152,21 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	}
 	in.Lib, err = ensureJars(ctx, root, version, list, log)
 	return in, err
+}
+
+// cacheFolder makes and locks the folder of a version below cacheDir ("" for DefaultCache).
+func cacheFolder(ctx context.Context, cacheDir, version string) (root string, unlock func(), err error) {
+	if cacheDir == "" {
+		cacheDir = DefaultCache()
+	}
+	if root, err = filepath.Abs(filepath.Join(cacheDir, "hadoop-"+version)); err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return "", nil, fmt.Errorf("make cache folder: %w", err)
+	}
+	unlock, err = lockFolder(ctx, root)
+	return root, unlock, err
 }
 
 // ensureJars fetches what list names, if it is not there, and returns the folder.

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"fairway/integration/hadoop"
 )
 
 // text makes n lines of words, and their counts.
@@ -219,60 +217,6 @@ print("cwd\t" + str(os.access(".", os.W_OK)))
 	for _, want := range []string{"side.txt\tTrue", "bundle/inner/deep.txt\tTrue", "extra.jar\tTrue", "text\tside,deep", "cwd\tTrue"} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%q is missing in\n%s", want, got)
-		}
-	}
-}
-
-func TestTinyMaps(t *testing.T) {
-	n := 40
-	if os.Getenv("FAIRWAY_LONG") == "1" {
-		n = 200
-	}
-	for i := range n {
-		put(t, withAccount, home(withAccount, fmt.Sprintf("tiny/f%03d", i)), fmt.Sprintf("word%d common\n", i))
-	}
-	res := world.rig.run(t, withAccount, 10*time.Minute, world.in.ExamplesJar(), "wordcount", home(withAccount, "tiny"), home(withAccount, "tiny-out"))
-	want := map[string]int{"common": n}
-	for i := range n {
-		want[fmt.Sprintf("word%d", i)] = 1
-	}
-	checkCounts(t, home(withAccount, "tiny-out"), want)
-	if local := res.Counters["Data-local map tasks"]; local < int64(n)*95/100 {
-		t.Errorf("%d of %d maps were data-local", local, n)
-	}
-}
-
-// Two users' jobs in two queues at once; neither reads the other's staging folder.
-func TestTwoUsersInTwoQueues(t *testing.T) {
-	body, want := text(30_000)
-	type outcome struct {
-		res hadoop.JobResult
-		err error
-	}
-	users := []struct{ user, queue string }{{withAccount, "analytics"}, {withoutAccount, "batch"}}
-	done := make([]chan outcome, len(users))
-	for i, u := range users {
-		put(t, u.user, home(u.user, "two/in.txt"), body)
-		done[i] = make(chan outcome, 1)
-		go func() {
-			res, err := world.rig.client(u.user).RunJob(t.Context(), world.in.ExamplesJar(), "wordcount", "-Dmapreduce.job.queuename="+u.queue,
-				home(u.user, "two"), home(u.user, "two-out"))
-			done[i] <- outcome{res, err}
-		}()
-	}
-	for i, u := range users {
-		o := <-done[i]
-		if o.err != nil {
-			t.Fatalf("%s: %v\n%s", u.user, o.err, world.rig.Logs())
-		}
-		checkCounts(t, home(u.user, "two-out"), want)
-		info, err := world.fs.Stat(t.Context(), home(u.user, "two-out/_SUCCESS"))
-		if err != nil || info.Owner != u.user {
-			t.Errorf("output of %s is owned by %q (%v)", u.user, info.Owner, err)
-		}
-		staging, err := world.fs.Stat(t.Context(), "/tmp/hadoop-yarn/staging/"+u.user+"/.staging")
-		if err != nil || staging.Owner != u.user || staging.Mode.Perm() != 0o700 {
-			t.Errorf("staging of %s: %+v, %v", u.user, staging, err)
 		}
 	}
 }

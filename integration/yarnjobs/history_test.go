@@ -1,0 +1,174 @@
+package yarnjobs
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	stock "github.com/colinmarc/hdfs/v2"
+
+	"fairway/integration/hadoop"
+)
+
+const jobClient = "org.apache.hadoop.mapred.JobClient"
+
+// With the JobHistoryServer beside the cluster a job that has ended is found by its id: by MapReduce's commands, and by
+// whoever follows the link that the resource manager gives.
+func TestHistory(t *testing.T) {
+	long(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	in, err := world.in.FetchHistory(ctx, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := hadoop.HistoryConf("/mr-history")
+	if err != nil {
+		t.Fatal(err)
+	}
+	historyFolders(t, "/mr-history")
+	r := &rig{Cluster: world.rig.Cluster, web: world.rig.web, confDir: filepath.Join(t.TempDir(), "conf")} // the same cluster, another client
+	more := map[string]string{}
+	for _, m := range []map[string]string{settings, world.rig.addresses} {
+		for k, v := range m {
+			more[k] = v
+		}
+	}
+	if err := world.in.ClientConf(r.confDir, world.dfs, more); err != nil {
+		t.Fatal(err)
+	}
+	put(t, withAccount, home(withAccount, "history/in.txt"), "one two\n")
+	j := r.begin(ctx, withAccount, world.in.ExamplesJar(), "wordcount", home(withAccount, "history"), home(withAccount, "history-out"))
+	server, err := in.StartHistory(ctx, r.confDir, settings) // meanwhile
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	defer func() {
+		if t.Failed() {
+			t.Log(server.Log())
+		}
+	}()
+	res := j.wait(t, r, 7*time.Minute)
+	if res.Counters["Launched map tasks"] != 1 {
+		t.Errorf("the client has no counters:\n%s", res.Output)
+	}
+	job := strings.Replace(res.Application, "application", "job", 1)
+	_, port, err := net.SplitHostPort(server.Web) // the host is as the master's JVM calls it
+	if err != nil {
+		t.Fatal(err)
+	}
+	port = ":" + port
+	r.cli(t, withAccount, []string{"Job state: SUCCEEDED", "Number of maps: 1", "Launched map tasks=1", port + "/jobhistory/job/" + job}, jobClient, "-status", job)
+	r.cli(t, withAccount, []string{"Hadoop job: " + job, "User: " + withAccount, "Status: SUCCEEDED"}, jobClient, "-history", job)
+	status := r.cli(t, withAccount, []string{"State : FINISHED"}, cliPackage+"ApplicationCLI", "application", "-status", res.Application)
+	link := regexp.MustCompile(`Tracking-URL : (\S+)`).FindStringSubmatch(status)
+	if link == nil {
+		t.Fatalf("no link in\n%s", status)
+	}
+	for _, url := range []string{link[1], "http://" + r.web + "/proxy/" + res.Application + "/"} {
+		follow(t, url, port, job)
+	}
+	var page struct {
+		App struct{ TrackingUI, TrackingURL string }
+	}
+	r.get(t, "/ws/v1/cluster/apps/"+res.Application, &page)
+	if page.App.TrackingUI != "History" {
+		t.Errorf("the link is called %q", page.App.TrackingUI)
+	}
+	follow(t, page.App.TrackingURL, port, job)
+}
+
+// follow opens a link, which must lead to the history server's page of a job. port is ":" and the server's.
+func follow(t *testing.T, url, port, job string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := resp.Request.URL
+	if resp.StatusCode != http.StatusOK || !strings.HasSuffix(at.Host, port) || !strings.HasSuffix(strings.TrimSuffix(at.Path, "/"), "/jobhistory/job/"+job) ||
+		!strings.Contains(string(body), job) || !strings.Contains(string(body), "SUCCEEDED") {
+		t.Errorf("%s leads to %s: %s\n%.500s", url, at, resp.Status, body)
+	}
+}
+
+// historyFolders makes the server's folders as an operator does: users leave their history in one, and read in the other as
+// members of its group.
+func historyFolders(t *testing.T, dir string) {
+	t.Helper()
+	for p, mode := range map[string]fs.FileMode{dir: 0o755, dir + "/tmp": os.ModeSticky | 0o777, dir + "/done": 0o770} {
+		if err := world.fs.Mkdir(t.Context(), p, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self, err := user.Current() // HDFS's superuser
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := stock.NewClient(stock.ClientOptions{Addresses: []string{world.dfs.Authority}, User: self.Username})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Chown(dir+"/done", "", withAccount); err != nil { // the account's own group bears its name
+		t.Fatal(err)
+	}
+}
+
+// Without a history server the submitting client ends well, as in all the other tests, and at once; who asks later is told
+// that there is none when the client's own retries are over.
+func TestWithoutHistory(t *testing.T) {
+	long(t)
+	if c, err := net.DialTimeout("tcp", "127.0.0.1:10020", time.Second); err == nil {
+		c.Close()
+		t.Skip("something on this machine listens where clients look for a history server")
+	}
+	r := world.rig
+	put(t, withAccount, home(withAccount, "nohistory/in.txt"), "one two\n")
+	res := r.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "wordcount", home(withAccount, "nohistory"), home(withAccount, "nohistory-out"))
+	ended := time.Now()
+	var page struct {
+		App struct{ FinishedTime int64 }
+	}
+	r.get(t, "/ws/v1/cluster/apps/"+res.Application, &page)
+	if late := ended.Sub(time.UnixMilli(page.App.FinishedTime)); late > 10*time.Second {
+		t.Errorf("the client ended %v after its job", late)
+	}
+	if res.Counters["Launched map tasks"] != 1 {
+		t.Errorf("the client has no counters:\n%s", res.Output)
+	}
+	const patience = 5 * time.Minute
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	begun := time.Now()
+	out, err := r.client(withAccount).Java(ctx, jobClient, "-status", strings.Replace(res.Application, "application", "job", 1))
+	t.Logf("mapred job -status gave up after %v", time.Since(begun).Round(time.Second))
+	if err == nil || ctx.Err() != nil {
+		t.Errorf("mapred job -status without a history server: %v (limit %v)\n%s", err, patience, out)
+	}
+	for _, want := range []string{":10020", "Connection refused"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("mapred job -status does not say %q:\n%s", want, out)
+		}
+	}
+}
