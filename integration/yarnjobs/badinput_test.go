@@ -50,8 +50,9 @@ func refused(t *testing.T, what string, err error, class string) {
 	}
 }
 
-// master submits an application whose master is a shell that gives its tokens away, and registers in its place.
-func (r *rig) master(t *testing.T, client *hadooprpc.Client) (*hadooprpc.Client, writable.Token) {
+// master submits an application whose master is a shell that gives its tokens away, and registers in its place. A queue has
+// room for one master here.
+func (r *rig) master(t *testing.T, client *hadooprpc.Client, queue string) (*hadooprpc.Client, writable.Token) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -67,7 +68,7 @@ func (r *rig) master(t *testing.T, client *hadooprpc.Client) (*hadooprpc.Client,
 		t.Fatal(err)
 	}
 	err = client.Call(ctx, "submitApplication", &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: &wire.ApplicationSubmissionContextProto{
-		ApplicationId: fresh.ApplicationId, Resource: token.Resource(256, 1),
+		ApplicationId: fresh.ApplicationId, Queue: proto.String(queue), Resource: token.Resource(256, 1),
 		AmContainerSpec: &wire.ContainerLaunchContextProto{Command: []string{
 			fmt.Sprintf("cp $HADOOP_TOKEN_FILE_LOCATION %s/new && chmod 644 %s/new && mv %s/new %s/tokens && exec sleep 300", dir, dir, dir, dir),
 		}},
@@ -140,8 +141,8 @@ func TestBadInput(t *testing.T) {
 	defer cancel()
 	clients, masters := r.addresses["yarn.resourcemanager.address"], r.addresses["yarn.resourcemanager.scheduler.address"]
 	client := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount})
-	one, tokenOne := r.master(t, client)
-	two, _ := r.master(t, client)
+	one, tokenOne := r.master(t, client, "default")
+	two, _ := r.master(t, client, "analytics")
 	theirs, _, answered := allocate(t, two, "")
 	_, nodeOne, _ := allocate(t, one, theirs.NodeId.GetHost()) // whose token opens the same node
 	node, err := id.NodeFrom(theirs.NodeId)
