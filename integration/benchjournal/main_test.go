@@ -27,7 +27,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if long {
-		if r.QuietHoldMS > holdBar {
+		if r.QuietHoldMS > holdBar/4 { // a quiet machine: under a millisecond
 			t.Skipf("commits are held up for %.1f ms here while no snapshot is taken: too busy a disk or machine to judge one", r.QuietHoldMS)
 		}
 		if err := r.missed(); err != nil {
