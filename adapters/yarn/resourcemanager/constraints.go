@@ -23,7 +23,7 @@ const (
 	maxAllocationTags = 16  // of one container
 )
 
-// bound says that a cardinality is none: Integer.MAX_VALUE.
+// boundless is a maximum that is none: Integer.MAX_VALUE.
 const boundless = math.MaxInt32
 
 type ruleKind uint8
