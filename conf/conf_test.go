@@ -95,6 +95,8 @@ func TestRefusals(t *testing.T) {
 		{"env key", "", "FAIRWAY_BROKER_LISTN=x", `did you mean "broker.listen"?`},
 		{"env value", "", "FAIRWAY_BROKER_INSECURE=maybe", "neither true nor false"},
 		{"two labels", "agent: {attributes: {yarn.label: \"gpu,fast\"}}\n", "", `agent.attributes yarn.label: "gpu,fast" is no node label`},
+		{"yarn host", "broker: {insecure: true}\nyarn: {enabled: true, host: 0.0.0.0}\n", "", `yarn.host: "0.0.0.0" is neither a host name nor`},
+		{"log server", "yarn: {logs: {server: history}}\n", "", `yarn.logs.server: "history" is no URL`},
 		{"alias", "a: &x {}\nbroker: *x\n", "", "line"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

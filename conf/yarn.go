@@ -83,7 +83,7 @@ func (y *YARN) validate(insecure bool) error {
 		}
 	}
 	switch {
-	case y.Host == "" || strings.ContainsAny(y.Host, ":/ "):
+	case y.Host == "" || strings.ContainsAny(y.Host, ":/ ") || net.ParseIP(y.Host).IsUnspecified(): // clients are told it
 		return fmt.Errorf("yarn.host: %q is neither a host name nor an IPv4 address", y.Host)
 	case y.MaxAttempts < 1:
 		return fmt.Errorf("yarn.max_attempts: %d is below 1", y.MaxAttempts)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -51,6 +52,27 @@ func TestApplicationOf(t *testing.T) {
 		app, ok := applicationOf(name)
 		if ok != (want != "") || ok && app.String() != want {
 			t.Errorf("%s: %s, %v", name, app, ok)
+		}
+	}
+}
+
+func TestOwnAddress(t *testing.T) {
+	names := map[string][]string{"node": {"fe80::1", "10.0.0.7"}, "debian": {"127.0.1.1"}, "both": {"127.0.1.1", "10.0.0.7"}, "six": {"fe80::1"},
+		"rm": {"10.0.0.1"}, "localhost": {"::1", "127.0.0.1"}, "0.0.0.0": {"0.0.0.0"}}
+	lookup := func(name string) ([]string, error) {
+		if l := names[name]; l != nil {
+			return l, nil
+		}
+		return nil, errors.New("no such host")
+	}
+	for _, tc := range []struct{ host, manager, want, refusal string }{
+		{"node", "rm", "10.0.0.7", ""}, {"both", "rm", "10.0.0.7", ""}, {"debian", "localhost", "127.0.1.1", ""}, {"localhost", "localhost", "127.0.0.1", ""},
+		{"debian", "rm", "", "which no other host reaches"}, {"six", "rm", "", "no IPv4 address"}, {"0.0.0.0", "localhost", "", "no address that others could reach"},
+		{"absent", "rm", "", "does not resolve"}, {"debian", "absent", "127.0.1.1", ""},
+	} {
+		got, err := ownAddress(tc.host, tc.manager, lookup)
+		if got != tc.want || (err == nil) != (tc.refusal == "") || err != nil && !strings.Contains(err.Error(), tc.refusal) {
+			t.Errorf("%s for %s: %q, %v", tc.host, tc.manager, got, err)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 			return nil, err
 		}
 	}
-	at, err := ownAddress(host)
+	at, err := ownAddress(host, y.Host, net.LookupHost)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -163,15 +163,31 @@ func admins(c *conf.Config) string {
 }
 
 // ownAddress is the IPv4 address of this machine that a host name stands for: what masters dial must be where we listen.
-func ownAddress(host string) (string, error) {
-	addrs, err := net.LookupHost(host)
-	if err != nil {
+// With a resource manager that other hosts reach, an address that they cannot reach is refused.
+func ownAddress(host, manager string, lookup func(string) ([]string, error)) (string, error) {
+	v4 := func(name string) (found net.IP) {
+		addrs, err := lookup(name)
+		if err != nil {
+			return nil
+		}
+		for _, a := range addrs {
+			if ip := net.ParseIP(a).To4(); ip != nil && (found == nil || found.IsLoopback()) {
+				found = ip
+			}
+		}
+		return found
+	}
+	if _, err := lookup(host); err != nil {
 		return "", fmt.Errorf("agent.host %q does not resolve, and YARN's masters must reach this agent by it: set a name that every host resolves, or an IPv4 address", host)
 	}
-	for _, a := range addrs {
-		if ip := net.ParseIP(a); ip != nil && ip.To4() != nil {
-			return a, nil
-		}
+	ip := v4(host)
+	switch m := v4(manager); {
+	case ip == nil:
+		return "", fmt.Errorf("agent.host %q has no IPv4 address, and YARN's clients know no other", host)
+	case ip.IsUnspecified():
+		return "", fmt.Errorf("agent.host %q is no address that others could reach: set this host's own name or IPv4 address", host)
+	case ip.IsLoopback() && m != nil && !m.IsLoopback():
+		return "", fmt.Errorf("agent.host %q is %s here, which no other host reaches (/etc/hosts?), but yarn.host is %s: set a name that every host resolves, or an IPv4 address", host, ip, manager)
 	}
-	return "", fmt.Errorf("agent.host %q has no IPv4 address, and YARN's clients know no other", host)
+	return ip.String(), nil
 }

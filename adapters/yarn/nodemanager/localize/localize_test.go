@@ -415,6 +415,7 @@ func TestEvictionAndRestart(t *testing.T) {
 	ha, hb := r.fetch(a), r.fetch(b)
 	r.Release([]int64{hb.ID})
 	hc := r.fetch(c) // over the bound: b is the one that nobody holds
+	r.work.Wait()    // it goes once c is there
 	if _, err := os.Stat(hb.Path); !errors.Is(err, fs.ErrNotExist) || r.Used() != 20 {
 		t.Errorf("%v, %d used", err, r.Used())
 	}
