@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -57,6 +58,13 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 }
 func (b bearer) RequireTransportSecurity() bool { return false }
 
+// Reconnect is how a connection that broke is made again. Who calls waits and jitters by himself; the library's own wait,
+// two minutes at most as it comes, would keep a host away for as long after its cable is plugged in again.
+var Reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+	MinConnectTimeout: 10 * time.Second,
+}
+
 // Dial prepares a connection; the broker is first reached by the first call. An error means unusable options.
 func Dial(o Options) (*Client, error) {
 	if o.Address == "" {
@@ -74,6 +82,7 @@ func Dial(o Options) (*Client, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(4 << 20),
+		grpc.WithConnectParams(Reconnect),
 	}
 	if token != "" {
 		opts = append(opts, grpc.WithPerRPCCredentials(bearer{token}))

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"fairway/broker/api/client"
 	"fairway/frameworks/mapreduce"
 	"fairway/frameworks/mapreduce/shuffle"
 	"fairway/frameworks/mapreduce/spec"
@@ -98,7 +99,7 @@ func RunTask(ctx context.Context, c TaskConfig) error {
 		c.Programs = &stream.Programs{CacheDir: env.jobDir}
 	}
 	conn, err := grpc.NewClient("passthrough:///"+env.umbilical,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(client.Reconnect),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}))
 	if err != nil {
