@@ -17,8 +17,9 @@ import (
 const totalPartitioner = "total"
 
 // plan finds the splits while the framework registers, so that places are asked for at once; the output and the cuts
-// are made ready while tasks start. It runs beside the driver.
+// are made ready while tasks start. It runs beside the driver, until ctx ends or it is done.
 func (s *shell) plan(ctx context.Context) {
+	defer close(s.planned)
 	if err := s.prepare(ctx); err != nil && ctx.Err() == nil {
 		s.post(Broken{Message: err.Error()})
 	}
@@ -57,7 +58,8 @@ func (s *shell) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.Setup(ctx); err != nil {
+		// Once begun it goes on when planning is stopped: half of it would be a folder that says not whose it is.
+		if err := c.Setup(s.work); err != nil {
 			return err
 		}
 	}

@@ -33,13 +33,15 @@ type shell struct {
 	address string // of the umbilical
 	began   time.Time
 
-	group      *errgroup.Group // slow work beside the driver
-	work       context.Context // ends with Run
-	registered chan struct{}   // closed by the first registration, which sets the job's id and the secret
-	secret     []byte
-	encoded    []byte // the job for assignments
-	journal    *journal
-	files      fileSet
+	group        *errgroup.Group // slow work beside the driver
+	work         context.Context // ends with Run
+	registered   chan struct{}   // closed by the first registration, which sets the job's id and the secret
+	planned      chan struct{}   // closed when planning is done or was stopped
+	stopPlanning context.CancelFunc
+	secret       []byte
+	encoded      []byte // the job for assignments
+	journal      *journal
+	files        fileSet
 
 	wake         func() // cancels the machine's timer
 	wakeAt       int64
@@ -87,7 +89,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		}
 		return nil
 	})
-	group.Go(func() error { s.plan(work); return nil })
+	planning, stopPlanning := context.WithCancel(work)
+	defer stopPlanning()
+	s.planned, s.stopPlanning = make(chan struct{}), stopPlanning
+	group.Go(func() error { s.plan(planning); return nil })
 	group.Go(func() error { return s.journal.run(work) })
 	life := ctx
 	if o.KillOnCancel {
@@ -224,6 +229,13 @@ func (s *shell) do(a Action) {
 	case AbortJob:
 		job := *s.job
 		s.io("remove the unfinished output", func(ctx context.Context) error {
+			// Tasks start while the output is set up, so a job may fail before it is: there must be all of it to remove.
+			s.stopPlanning()
+			select {
+			case <-s.planned:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			if job.ID == "" {
 				return nil // nothing was set up
 			}
