@@ -72,13 +72,14 @@ type fakeService struct {
 	started, stopped bool
 	ended            chan string
 	kill             func(*v1.TaskID, time.Duration, string)
+	report           func(job string, data []byte)
 	live             chan map[string]bool
 }
 
 func (*fakeService) Name() string { return "wrap" }
 func (f *fakeService) Start(_ context.Context, h service.Host) error {
 	f.started = h.WorkDir != "" && h.Log != nil
-	f.kill = h.Kill
+	f.kill, f.report = h.Kill, h.Report
 	return nil
 }
 func (f *fakeService) Stop() error { f.stopped = true; return nil }

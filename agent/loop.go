@@ -56,6 +56,11 @@ type (
 		grace time.Duration
 		why   string
 	}
+	// serviceReport: a service has something to say of a job.
+	serviceReport struct {
+		about subject
+		data  []byte
+	}
 	// overQuota: a sandbox holds more than it may.
 	overQuota struct {
 		task  *task
@@ -88,6 +93,7 @@ type owner struct {
 	heartbeat  time.Duration
 	rearm      bool // the heartbeat's timer is to be set
 	shutdown   error
+	reports    reports
 
 	// What this turn (and earlier ones whose commit failed) has changed, and what is to be done once that is durable.
 	change   checkpoint.Change
@@ -221,6 +227,8 @@ func (o *owner) react(e event) {
 		if t := o.tasks[checkpoint.Key(e.id)]; t != nil {
 			o.kill(t, e.grace, v1.TaskReason_TASK_REASON_KILL_ASKED, e.why)
 		}
+	case serviceReport:
+		o.reported(e)
 	case overQuota:
 		if e.task.record.Phase != checkpoint.Ended && e.task.overQuota == 0 {
 			e.task.overQuota = e.used

@@ -12,6 +12,7 @@ import (
 	"fairway/agent/sandbox"
 	"fairway/agent/service"
 	v1 "fairway/broker/api/fairwayv1"
+	"go.uber.org/zap"
 )
 
 // serviceFolder makes a service's folder. Others may pass through it: containers may live below.
@@ -32,6 +33,13 @@ func (a *Agent) hostOf(ctx context.Context, name, dir string) service.Host {
 	return service.Host{
 		AgentID: a.ID(), Name: a.info.Host, Resources: a.info.Total, WorkDir: dir, Log: a.log.Named(name), Registerer: a.o.Registerer,
 		Kill: func(id *v1.TaskID, grace time.Duration, why string) { a.post(ctx, serviceKill{id, grace, why}) },
+		Report: func(job string, data []byte) {
+			if len(data) > maxReport {
+				a.log.Error("a report of a service was dropped: it is too large", zap.String("service", name), zap.Int("bytes", len(data)))
+				return
+			}
+			a.post(ctx, serviceReport{subject{name, job}, data})
+		},
 		Account: func(name string) (service.Account, error) {
 			found, err := a.accounts.find(name)
 			if err != nil {

@@ -164,6 +164,7 @@ func (o *owner) emigrate(epoch uint64) {
 		o.kill(t, t.killGrace(), v1.TaskReason_TASK_REASON_FRAMEWORK_GONE, "its cluster is gone")
 	}
 	o.sends = nil
+	o.reports = reports{}
 }
 
 func (o *owner) remember() {
@@ -203,6 +204,7 @@ func (o *owner) welcomed(r *v1.AgentRegistered) {
 	o.removeStrangeJobs(live)
 	o.tellJobs(live)
 	o.resend(time.Now())
+	o.repeatReports()
 }
 
 // removeStrangeJobs removes folders that neither the checkpoint nor the broker knows.

@@ -1,4 +1,5 @@
-// Package hadooprpc speaks Hadoop's RPC, version 9: the server that unmodified Hadoop clients call, and a small client.
+// Package hadooprpc speaks Hadoop's RPC, version 9: the server that unmodified Hadoop clients call, and a client, one
+// connection with many calls in flight, by which Fairway itself speaks to NameNodes and node managers.
 //
 // A server has protocols, by the names of Java's interfaces, and their methods. It says who calls: with SIMPLE
 // authentication the name that the client gives, with TOKEN (SASL DIGEST-MD5) the name that its token stands for. A method

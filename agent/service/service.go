@@ -23,6 +23,10 @@ type Host struct {
 	// Kill ends a task: SIGTERM to its process group, SIGKILL to all of it after grace. why becomes the message of its last
 	// status, on one line, and is kept over a restart of the agent. It returns at once; an unknown or ended task is no error.
 	Kill func(task *v1.TaskID, grace time.Duration, why string)
+	// Report tells the engine that the service works for something of a job, beside its tasks and also after them; data must
+	// not be changed, 1 KiB at most. The newest report about a job counts. It is said again in each session with the broker,
+	// but not after a restart of the agent; of more than 1,000 jobs the oldest are forgotten.
+	Report func(job string, data []byte)
 	// Account finds an OS account; an agent that is not root finds only its own.
 	Account func(name string) (Account, error)
 }

@@ -74,4 +74,8 @@ type ClusterWatcher interface {
 	// durable: what ListAgents and ListRoles say then shows them. Changes that come while each runs are told together. It ends
 	// when each fails, ctx ends, or the broker does not serve any more.
 	WatchCluster(ctx context.Context, caller Caller, each func() error) error
+	// WatchReports calls each with what agents' services of a name have said last of the jobs that are known, in no order, and
+	// then with what they say. Of two reports of an agent about a job that come while each runs, only the later is told. A
+	// report must not be changed. It ends as WatchCluster does.
+	WatchReports(ctx context.Context, caller Caller, service string, each func(*v1.ServiceReport) error) error
 }

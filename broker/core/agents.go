@@ -156,6 +156,8 @@ func (m *machine) agentMessage(s *agentSession, x *v1.AgentMessage) {
 		m.agentStatus(a, x.GetStatus())
 	case x.GetHeartbeat() != nil:
 		a.usage = x.GetHeartbeat()
+	case x.GetReports() != nil:
+		m.serviceReports(a, x.GetReports().Reports)
 	case x.GetUpdate() != nil:
 		if err := m.updateAgent(a, x.GetUpdate(), m.st.Agent(a.num).Boot); err != nil {
 			m.log.Warn("an update of an agent was refused", zap.String("agent", a.id), zap.Error(err))
@@ -458,6 +460,7 @@ func (m *machine) forgetAgents() {
 			delete(m.agents, a.num)
 			for _, j := range m.jobs {
 				delete(j.agents, a)
+				m.dropReports(j, a)
 			}
 		}
 	}

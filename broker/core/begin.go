@@ -20,7 +20,7 @@ func newMachine(b *Broker, st *state.State) *machine {
 		st:     st,
 		agents: map[uint32]*agent{}, frameworks: map[uint32]*framework{}, roles: map[uint32]*role{}, jobs: map[uint32]*job{},
 		offers: map[allocator.OfferID]*offer{}, fits: map[resource.Vector]bool{}, watchers: map[*watcher]struct{}{}, onlookers: map[onlooker]struct{}{},
-		hostAgents: map[allocator.HostID][]*agent{}, unplaced: map[*group]*framework{},
+		readers: map[*reader]struct{}{}, hostAgents: map[allocator.HostID][]*agent{}, unplaced: map[*group]*framework{},
 		durable: make(chan error, maxInFlight),
 	}
 }

@@ -54,6 +54,7 @@ func FuzzMessages(f *testing.F) {
 		&v1.AgentMessage{Message: &v1.AgentMessage_Status{Status: &v1.TaskStatus{Sequence: 1, State: v1.TaskState_TASK_STATE_FAILED}}},
 		&v1.AgentMessage{Message: &v1.AgentMessage_Update{Update: &v1.AgentInfo{Host: "h", Total: &v1.Resources{CpuMilli: 1, MemoryBytes: 1}}}},
 		&v1.AgentMessage{Message: &v1.AgentMessage_Heartbeat{}},
+		&v1.AgentMessage{Message: &v1.AgentMessage_Reports{Reports: &v1.ServiceReports{Reports: []*v1.ServiceReport{{Service: "s", JobId: "j", Data: []byte("x")}, {}}}}},
 		&v1.FrameworkCall{Call: &v1.FrameworkCall_Kill{Kill: &v1.KillTask{Task: &v1.TaskID{Sequence: 1}, GraceNanos: -1}}},
 		&v1.FrameworkCall{Call: &v1.FrameworkCall_Acknowledge{}}, register, framework))
 	f.Fuzz(func(t *testing.T, data []byte) {

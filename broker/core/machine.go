@@ -63,6 +63,7 @@ type machine struct {
 	live      []string // ids of jobs that have not ended; nil: not gathered
 	watchers  map[*watcher]struct{}
 	onlookers map[onlooker]struct{}
+	readers   map[*reader]struct{}
 	dirty     []*job
 	published int64 // when the watchers were last told of mere progress
 	history   history

@@ -151,6 +151,7 @@ type job struct {
 	running     uint32
 	progress    *v1.JobProgress
 	final       *v1.Job // counters and result of one that has ended
+	reports     map[reporter]*v1.ServiceReport
 	dirty       bool
 	killed      bool // somebody asked it to stop; the force timer runs
 }

@@ -23,6 +23,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type LogState int32
+
+const (
+	LogState_LOG_STATE_UNSPECIFIED LogState = 0
+	LogState_LOG_STATE_NOT_STARTED LogState = 1 // the application lives
+	LogState_LOG_STATE_RUNNING     LogState = 2
+	LogState_LOG_STATE_FAILING     LogState = 3 // it failed and is tried again
+	LogState_LOG_STATE_SUCCEEDED   LogState = 4
+	LogState_LOG_STATE_FAILED      LogState = 5 // given up
+)
+
+// Enum value maps for LogState.
+var (
+	LogState_name = map[int32]string{
+		0: "LOG_STATE_UNSPECIFIED",
+		1: "LOG_STATE_NOT_STARTED",
+		2: "LOG_STATE_RUNNING",
+		3: "LOG_STATE_FAILING",
+		4: "LOG_STATE_SUCCEEDED",
+		5: "LOG_STATE_FAILED",
+	}
+	LogState_value = map[string]int32{
+		"LOG_STATE_UNSPECIFIED": 0,
+		"LOG_STATE_NOT_STARTED": 1,
+		"LOG_STATE_RUNNING":     2,
+		"LOG_STATE_FAILING":     3,
+		"LOG_STATE_SUCCEEDED":   4,
+		"LOG_STATE_FAILED":      5,
+	}
+)
+
+func (x LogState) Enum() *LogState {
+	p := new(LogState)
+	*p = x
+	return p
+}
+
+func (x LogState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LogState) Descriptor() protoreflect.EnumDescriptor {
+	return file_grant_proto_enumTypes[0].Descriptor()
+}
+
+func (LogState) Type() protoreflect.EnumType {
+	return &file_grant_proto_enumTypes[0]
+}
+
+func (x LogState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LogState.Descriptor instead.
+func (LogState) EnumDescriptor() ([]byte, []int) {
+	return file_grant_proto_rawDescGZIP(), []int{0}
+}
+
 // Grant is the data of a task of service "yarn": a container as the broker's side granted it. The agent's side starts it
 // when the ApplicationMaster sends a launch context for it, a master at once with the one that is here.
 type Grant struct {
@@ -234,6 +292,59 @@ func (x *Outcome) GetFinishUnixMillis() int64 {
 	return 0
 }
 
+// Logs is the data of a service report: how an application's logs on an agent fare. Agents that do not aggregate say nothing.
+type Logs struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Application   string                 `protobuf:"bytes,1,opt,name=application,proto3" json:"application,omitempty"`
+	State         LogState               `protobuf:"varint,2,opt,name=state,proto3,enum=fairway.yarn.LogState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Logs) Reset() {
+	*x = Logs{}
+	mi := &file_grant_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Logs) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Logs) ProtoMessage() {}
+
+func (x *Logs) ProtoReflect() protoreflect.Message {
+	mi := &file_grant_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Logs.ProtoReflect.Descriptor instead.
+func (*Logs) Descriptor() ([]byte, []int) {
+	return file_grant_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Logs) GetApplication() string {
+	if x != nil {
+		return x.Application
+	}
+	return ""
+}
+
+func (x *Logs) GetState() LogState {
+	if x != nil {
+		return x.State
+	}
+	return LogState_LOG_STATE_UNSPECIFIED
+}
+
 var File_grant_proto protoreflect.FileDescriptor
 
 const file_grant_proto_rawDesc = "" +
@@ -262,7 +373,17 @@ const file_grant_proto_rawDesc = "" +
 	"exitStatus\x12 \n" +
 	"\vdiagnostics\x18\x02 \x01(\tR\vdiagnostics\x12*\n" +
 	"\x11start_unix_millis\x18\x03 \x01(\x03R\x0fstartUnixMillis\x12,\n" +
-	"\x12finish_unix_millis\x18\x04 \x01(\x03R\x10finishUnixMillisB\x1dZ\x1bfairway/adapters/yarn/grantb\x06proto3"
+	"\x12finish_unix_millis\x18\x04 \x01(\x03R\x10finishUnixMillis\"V\n" +
+	"\x04Logs\x12 \n" +
+	"\vapplication\x18\x01 \x01(\tR\vapplication\x12,\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x16.fairway.yarn.LogStateR\x05state*\x9d\x01\n" +
+	"\bLogState\x12\x19\n" +
+	"\x15LOG_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15LOG_STATE_NOT_STARTED\x10\x01\x12\x15\n" +
+	"\x11LOG_STATE_RUNNING\x10\x02\x12\x15\n" +
+	"\x11LOG_STATE_FAILING\x10\x03\x12\x17\n" +
+	"\x13LOG_STATE_SUCCEEDED\x10\x04\x12\x14\n" +
+	"\x10LOG_STATE_FAILED\x10\x05B\x1dZ\x1bfairway/adapters/yarn/grantb\x06proto3"
 
 var (
 	file_grant_proto_rawDescOnce sync.Once
@@ -276,19 +397,23 @@ func file_grant_proto_rawDescGZIP() []byte {
 	return file_grant_proto_rawDescData
 }
 
-var file_grant_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_grant_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_grant_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_grant_proto_goTypes = []any{
-	(*Grant)(nil),   // 0: fairway.yarn.Grant
-	(*Outcome)(nil), // 1: fairway.yarn.Outcome
-	nil,             // 2: fairway.yarn.Grant.AclsEntry
+	(LogState)(0),   // 0: fairway.yarn.LogState
+	(*Grant)(nil),   // 1: fairway.yarn.Grant
+	(*Outcome)(nil), // 2: fairway.yarn.Outcome
+	(*Logs)(nil),    // 3: fairway.yarn.Logs
+	nil,             // 4: fairway.yarn.Grant.AclsEntry
 }
 var file_grant_proto_depIdxs = []int32{
-	2, // 0: fairway.yarn.Grant.acls:type_name -> fairway.yarn.Grant.AclsEntry
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	4, // 0: fairway.yarn.Grant.acls:type_name -> fairway.yarn.Grant.AclsEntry
+	0, // 1: fairway.yarn.Logs.state:type_name -> fairway.yarn.LogState
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_grant_proto_init() }
@@ -301,13 +426,14 @@ func file_grant_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_grant_proto_rawDesc), len(file_grant_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   3,
+			NumEnums:      1,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_grant_proto_goTypes,
 		DependencyIndexes: file_grant_proto_depIdxs,
+		EnumInfos:         file_grant_proto_enumTypes,
 		MessageInfos:      file_grant_proto_msgTypes,
 	}.Build()
 	File_grant_proto = out.File

@@ -29,6 +29,9 @@ type application struct {
 	folder chan struct{} // capacity one: held while its folders are made
 	made   bool
 
+	telling    sync.Mutex // so that what is said of its logs keeps its order
+	handedOver bool       // its logs are, or were once, the aggregator's
+
 	keeping sync.Mutex // of the file, so that an older state does not replace a newer one
 }
 
@@ -79,13 +82,15 @@ func (m *Manager) admit(g *grant.Grant, job string, secret []byte, who service.A
 		return nil, err
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if other := m.apps[appID]; other != nil {
+		m.mu.Unlock()
 		return other, nil
 	}
 	m.apps[appID] = a
 	close(m.appeared)
 	m.appeared = make(chan struct{})
+	m.mu.Unlock()
+	m.logsNotStarted(a)
 	return a, nil
 }
 

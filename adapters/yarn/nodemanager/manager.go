@@ -66,7 +66,11 @@ func (*Manager) Name() string { return Name }
 
 // Attributes implements service.Service.
 func (m *Manager) Attributes() map[string]string {
-	return map[string]string{AttributeAddress: m.node.String(), AttributeHTTP: net.JoinHostPort(m.node.Host, strconv.Itoa(m.httpPort))}
+	all := map[string]string{AttributeAddress: m.node.String(), AttributeHTTP: net.JoinHostPort(m.node.Host, strconv.Itoa(m.httpPort))}
+	if m.aggregates() {
+		all[AttributeLogs] = LogsAggregated
+	}
+	return all
 }
 
 // Handler implements service.Service: logs have a port of their own.

@@ -4,17 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"fairway/adapters/yarn/grant"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/nodemanager/logs"
 	"fairway/adapters/yarn/tfile"
 	"fairway/adapters/yarn/wire"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 )
 
 // shown is what the pages show of the manager.
@@ -127,20 +131,70 @@ func (m *Manager) serveWeb(l net.Listener) error {
 func (m *Manager) startAggregation() error {
 	o := logs.AggregatorOptions{Root: m.logs, State: filepath.Join(m.private, "logs"), Node: m.node, Folders: tfile.Folders{Root: m.o.Logs.Dir, Suffix: m.o.Logs.Suffix},
 		Retain: m.o.Logs.Retain, Log: m.log, Registerer: m.o.Registerer}
-	if m.o.Logs.Aggregate {
+	if m.aggregates() {
 		o.Files = m.o.Files
+		o.Failing = func(e logs.Ended, _ error) { m.reportLogs(e.ID, e.Job, grant.LogState_LOG_STATE_FAILING) }
+		o.Done = func(e logs.Ended, err error) {
+			state := grant.LogState_LOG_STATE_SUCCEEDED
+			if err != nil {
+				state = grant.LogState_LOG_STATE_FAILED
+			}
+			m.reportLogs(e.ID, e.Job, state)
+		}
 	}
 	var err error
 	if m.aggregator, err = logs.NewAggregator(o); err != nil {
 		return err
 	}
 	m.work.Go(func() error { return m.aggregator.Run(m.ctx) })
+	m.mu.Lock()
+	known := slices.Collect(maps.Values(m.apps))
+	m.mu.Unlock()
+	m.work.Go(func() error { // nobody takes reports before the services have started
+		for _, a := range known {
+			m.logsNotStarted(a)
+		}
+		return nil
+	})
 	return nil
+}
+
+// aggregates tells whether logs are written to a file system when their application has ended.
+func (m *Manager) aggregates() bool { return m.o.Logs.Aggregate && m.o.Files != nil }
+
+// logsNotStarted says that the logs of an application that lives will be aggregated.
+func (m *Manager) logsNotStarted(a *application) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	if !a.handedOver {
+		m.reportLogs(a.id, a.kept.Job, grant.LogState_LOG_STATE_NOT_STARTED)
+	}
+}
+
+// logsRunning says that they are being aggregated.
+func (m *Manager) logsRunning(a *application) {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	a.handedOver = true
+	m.reportLogs(a.id, a.kept.Job, grant.LogState_LOG_STATE_RUNNING)
+}
+
+// reportLogs tells the broker's side how an application's logs fare. It may wait for the agent's owner, so mu is not held.
+func (m *Manager) reportLogs(application id.ApplicationID, job string, state grant.LogState) {
+	if !m.aggregates() || job == "" || m.host.Report == nil {
+		return
+	}
+	data, err := proto.Marshal(&grant.Logs{Application: application.String(), State: state})
+	if err != nil {
+		m.log.Error("report on logs", zap.Error(err))
+		return
+	}
+	m.host.Report(job, data)
 }
 
 // handOverLogs gives an application's logs to the aggregator; when it returns they are its to keep.
 func (m *Manager) handOverLogs(a *application) error {
-	e := logs.Ended{ID: a.id, User: a.kept.User, UID: a.uid(), ACLs: a.kept.ACLs, Context: a.kept.Logs}
+	e := logs.Ended{ID: a.id, Job: a.kept.Job, User: a.kept.User, UID: a.uid(), ACLs: a.kept.ACLs, Context: a.kept.Logs}
 	known := map[id.ContainerID]bool{}
 	add := func(c logs.EndedContainer) {
 		if !known[c.ID] {
@@ -175,5 +229,10 @@ func (m *Manager) handOverLogs(a *application) error {
 			add(logs.EndedContainer{ID: cid, Master: masters[f.Name()]})
 		}
 	}
-	return m.aggregator.Add(e)
+	m.logsRunning(a) // before the aggregator has done it
+	if err := m.aggregator.Add(e); err != nil {
+		m.reportLogs(a.id, a.kept.Job, grant.LogState_LOG_STATE_FAILING)
+		return err
+	}
+	return nil
 }

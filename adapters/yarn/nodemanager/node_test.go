@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"fairway/adapters/yarn/grant"
 	"fairway/adapters/yarn/tfile"
 	v1 "fairway/broker/api/fairwayv1"
 )
@@ -93,4 +95,68 @@ func TestLogs(t *testing.T) {
 	if found["stdout"] != "hello\n" || found["prelaunch.out"] == "" {
 		t.Errorf("%v", found)
 	}
+	r.logsAre(grant.LogState_LOG_STATE_NOT_STARTED, grant.LogState_LOG_STATE_RUNNING, grant.LogState_LOG_STATE_SUCCEEDED)
+}
+
+// logsAre waits until the application's logs were reported to be in these states, one after the other.
+func (r *rig) logsAre(want ...grant.LogState) {
+	r.t.Helper()
+	late := time.After(patience)
+	for {
+		r.mu.Lock()
+		got, changed := slices.Clone(r.logStates), r.changed
+		r.mu.Unlock()
+		if slices.Equal(got, want) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late:
+			r.t.Fatalf("logs were reported as %v, want %v", got, want)
+		}
+	}
+}
+
+// An agent whose logs cannot be written says that they fail, and after a restart says so again. One that does not aggregate
+// says nothing, and declares nothing.
+func TestLogsReported(t *testing.T) {
+	r := newRig(t, nil)
+	if _, says := r.manager.Attributes()[AttributeLogs]; says {
+		t.Error("it declares that it aggregates")
+	}
+	r.launch(1, "nobody", said("true"))
+	r.outcome(1)
+	r.logsAre()
+	r.end()
+	remote := filepath.Join(r.dir, "remote")
+	if err := os.WriteFile(remote, nil, 0o600); err != nil { // a file where a folder is wanted
+		t.Fatal(err)
+	}
+	aggregate := func(o *Options) { o.Logs = Logs{Aggregate: true, Dir: "file://" + remote} }
+	r.start(aggregate)
+	if r.manager.Attributes()[AttributeLogs] != LogsAggregated {
+		t.Error("it does not declare that it aggregates")
+	}
+	r.logsAre(grant.LogState_LOG_STATE_NOT_STARTED)
+	r.say(&v1.AgentCommand{Command: &v1.AgentCommand_JobEnded{JobEnded: &v1.JobEnded{JobId: "job-7"}}})
+	r.logsAre(grant.LogState_LOG_STATE_NOT_STARTED, grant.LogState_LOG_STATE_RUNNING, grant.LogState_LOG_STATE_FAILING)
+	r.end()
+	r.mu.Lock()
+	r.logStates = nil
+	r.mu.Unlock()
+	r.live = nil
+	r.start(aggregate)
+	r.logsAre(grant.LogState_LOG_STATE_FAILING)
+	r.end()
+	if err := os.Remove(remote); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(remote, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	r.logStates = nil
+	r.mu.Unlock()
+	r.start(aggregate)
+	r.logsAre(grant.LogState_LOG_STATE_SUCCEEDED)
 }

@@ -76,6 +76,7 @@ const Name = "yarn"
 const (
 	AttributeAddress = "yarn.address" // host:port of container management
 	AttributeHTTP    = "yarn.http"    // host:port of logs
+	AttributeLogs    = "yarn.logs"    // LogsAggregated; absent: they stay on the agent
 )
 
 // New checks the options; the agent starts it.
@@ -101,3 +102,6 @@ func New(o Options) (*Manager, error) {
 }
 
 var _ service.Service = (*Manager)(nil)
+
+// LogsAggregated is the value of AttributeLogs of an agent that aggregates logs.
+const LogsAggregated = "aggregated"

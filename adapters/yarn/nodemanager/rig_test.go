@@ -40,9 +40,10 @@ type rig struct {
 	stop     context.CancelFunc
 	stopped  chan error
 
-	mu       sync.Mutex
-	statuses map[uint64][]*v1.TaskStatus
-	changed  chan struct{}
+	mu        sync.Mutex
+	statuses  map[uint64][]*v1.TaskStatus
+	logStates []grant.LogState // of the application, as they were reported
+	changed   chan struct{}
 }
 
 type session struct {
@@ -172,6 +173,17 @@ func (r *rig) listen(s *session) {
 			return
 		case m := <-s.sent:
 			u := m.GetStatus()
+			for _, x := range m.GetReports().GetReports() {
+				var g grant.Logs
+				if err := proto.Unmarshal(x.Data, &g); err != nil || x.Service != Name || x.JobId != "job-7" || g.Application != testApp.String() {
+					r.t.Errorf("a report %v, %v", x, err)
+				}
+				r.mu.Lock()
+				r.logStates = append(r.logStates, g.State)
+				close(r.changed)
+				r.changed = make(chan struct{})
+				r.mu.Unlock()
+			}
 			if u == nil {
 				continue
 			}

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"fairway/adapters/yarn/grant"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/resourcemanager/record"
 	"fairway/adapters/yarn/token"
@@ -82,6 +83,8 @@ type application struct {
 	recent     []*container            // the last that have ended
 	resync     time.Time               // containers that nobody has begun after a restart end then; zero: none
 	changed    chan struct{}           // closed at the next change that somebody may wait for; nil: nobody waits
+
+	logs map[string]grant.LogState // how its logs fare, by the agents that aggregate some
 
 	// Used in all, by containers that have ended; and held by those that live.
 	memoryMillis, vcoreMillis int64
@@ -190,6 +193,7 @@ func (a *application) describe() Application {
 	}
 	memory, vcores := a.memoryMillis, a.vcoreMillis
 	now := time.Now()
+	x.LogStatus = a.logStatus(s, now)
 	for _, c := range a.containers {
 		age := now.Sub(c.created).Milliseconds()
 		memory += c.amount.memory * age

@@ -230,7 +230,7 @@ func (a *application) spec(t *attempt, c *container) (*v1.TaskSpec, error) {
 		return nil, fmt.Errorf("grant of %s: %w", c.id, err)
 	}
 	return &v1.TaskSpec{
-		Task: &v1.TaskID{Sequence: c.task}, Name: c.id.String(), Resources: c.amount.shape(), Command: &v1.Command{User: a.user}, Service: "yarn", Data: data,
+		Task: &v1.TaskID{Sequence: c.task}, Name: c.id.String(), Resources: c.amount.shape(), Command: &v1.Command{User: a.user}, Service: serviceName, Data: data,
 		KillGraceNanos: int64(killGrace),
 	}, nil
 }

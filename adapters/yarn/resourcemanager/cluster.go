@@ -22,6 +22,8 @@ import (
 const (
 	addressAttribute = "yarn.address" // host:port of its ContainerManagement server
 	httpAttribute    = "yarn.http"    // host:port of its logs
+	logsAttribute    = "yarn.logs"    // logsAggregated: they are aggregated when an application has ended
+	logsAggregated   = "aggregated"
 )
 
 // snapshot is the cluster as it was a moment ago. It does not change once it is made: calls read it without a lock.
@@ -39,6 +41,7 @@ type snapshot struct {
 	largest amount            // of any node in each kind
 	active  int
 	lost    int
+	keeping int // of the nodes: they do not aggregate logs
 	roles   map[string]*roleState
 }
 
@@ -82,6 +85,10 @@ func (m *Manager) watchCluster(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		m.listen(ctx, changes)
+		return nil
+	})
+	group.Go(func() error {
+		m.listenForLogs(ctx)
 		return nil
 	})
 	group.Go(func() error {
@@ -245,6 +252,9 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		n.Health = "gone since " + n.Heard.UTC().Format(time.RFC3339)
 	}
 	s.nodes = append(s.nodes, n)
+	if info.Attributes[logsAttribute] != logsAggregated {
+		s.keeping++
+	}
 	s.byAgent[a.Id] = n
 	s.largest.memory, s.largest.vcores = max(s.largest.memory, total.memory), max(s.largest.vcores, total.vcores)
 	s.largest.further = most(s.largest.further, total.further)

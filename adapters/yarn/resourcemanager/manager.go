@@ -23,6 +23,9 @@ import (
 // frameworkKind is what the jobs of applications are called in the broker.
 const frameworkKind = "yarn"
 
+// serviceName is that of the agents' side.
+const serviceName = "yarn"
+
 // Manager is the broker's side of YARN. It serves while Run runs.
 type Manager struct {
 	o       Options

@@ -55,8 +55,9 @@ type Application struct {
 	QueueShare   float32 // percent of its queue's resources
 	ClusterShare float32 // percent of the cluster's
 	Unmanaged    bool
-	LogsURL      string // of the master's container; "": none
-	Label        string // of its asks that name none; "": none
+	LogsURL      string                         // of the master's container; "": none
+	LogStatus    wire.LogAggregationStatusProto // 0: unknown
+	Label        string                         // of its asks that name none; "": none
 	MasterLabel  string
 }
 

@@ -41,6 +41,9 @@ func (a *application) report(who string) *wire.ApplicationReportProto {
 		usage.UsedResources, usage.ReservedResources, usage.NeededResources = none, none, none
 	}
 	r.AppResource_Usage = usage
+	if x.LogStatus != 0 { // else the client prints N/A
+		r.LogAggregationStatus = x.LogStatus.Enum()
+	}
 	if a.isUnmanaged && who == a.user {
 		a.mu.Lock()
 		if t := a.current(); t != nil && t.state == wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED && a.keys.AMRM != nil {

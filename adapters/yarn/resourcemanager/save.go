@@ -114,7 +114,7 @@ func (m *Manager) remember(j *v1.Job) {
 		m.o.Log.Warn("a job of kind yarn is no application that can be read", zap.String("job", j.Id), zap.Error(err))
 		return
 	}
-	a.ended, a.closing = true, true
+	a.job, a.ended, a.closing = j.Id, true, true
 	m.mu.Lock()
 	m.apps[a.id] = a
 	m.mu.Unlock()

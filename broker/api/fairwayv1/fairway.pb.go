@@ -1280,6 +1280,7 @@ type AgentMessage struct {
 	//	*AgentMessage_Status
 	//	*AgentMessage_Heartbeat
 	//	*AgentMessage_Update
+	//	*AgentMessage_Reports
 	Message       isAgentMessage_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1358,6 +1359,15 @@ func (x *AgentMessage) GetUpdate() *AgentInfo {
 	return nil
 }
 
+func (x *AgentMessage) GetReports() *ServiceReports {
+	if x != nil {
+		if x, ok := x.Message.(*AgentMessage_Reports); ok {
+			return x.Reports
+		}
+	}
+	return nil
+}
+
 type isAgentMessage_Message interface {
 	isAgentMessage_Message()
 }
@@ -1378,6 +1388,10 @@ type AgentMessage_Update struct {
 	Update *AgentInfo `protobuf:"bytes,4,opt,name=update,proto3,oneof"` // capacity or addresses have changed
 }
 
+type AgentMessage_Reports struct {
+	Reports *ServiceReports `protobuf:"bytes,5,opt,name=reports,proto3,oneof"`
+}
+
 func (*AgentMessage_Register) isAgentMessage_Message() {}
 
 func (*AgentMessage_Status) isAgentMessage_Message() {}
@@ -1385,6 +1399,123 @@ func (*AgentMessage_Status) isAgentMessage_Message() {}
 func (*AgentMessage_Heartbeat) isAgentMessage_Message() {}
 
 func (*AgentMessage_Update) isAgentMessage_Message() {}
+
+func (*AgentMessage_Reports) isAgentMessage_Message() {}
+
+// What agents' services tell the engines that they work for, beside the tasks: how the logs of a job fare, say. The newest
+// report of each service about each job counts. It is not durable: agents say it again in each session, as long as they
+// know it.
+type ServiceReports struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reports       []*ServiceReport       `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"` // at most 1000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceReports) Reset() {
+	*x = ServiceReports{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceReports) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceReports) ProtoMessage() {}
+
+func (x *ServiceReports) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceReports.ProtoReflect.Descriptor instead.
+func (*ServiceReports) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ServiceReports) GetReports() []*ServiceReport {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+type ServiceReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	JobId         string                 `protobuf:"bytes,2,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`                      // opaque to broker and agent, at most 1 KiB
+	AgentId       string                 `protobuf:"bytes,4,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"` // set by the broker
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServiceReport) Reset() {
+	*x = ServiceReport{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServiceReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServiceReport) ProtoMessage() {}
+
+func (x *ServiceReport) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServiceReport.ProtoReflect.Descriptor instead.
+func (*ServiceReport) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ServiceReport) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ServiceReport) GetJobId() string {
+	if x != nil {
+		return x.JobId
+	}
+	return ""
+}
+
+func (x *ServiceReport) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ServiceReport) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
 
 type AgentHeartbeat struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1397,7 +1528,7 @@ type AgentHeartbeat struct {
 
 func (x *AgentHeartbeat) Reset() {
 	*x = AgentHeartbeat{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1540,7 @@ func (x *AgentHeartbeat) String() string {
 func (*AgentHeartbeat) ProtoMessage() {}
 
 func (x *AgentHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1553,7 @@ func (x *AgentHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentHeartbeat.ProtoReflect.Descriptor instead.
 func (*AgentHeartbeat) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{12}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AgentHeartbeat) GetDiskFreeBytes() int64 {
@@ -1465,7 +1596,7 @@ type AgentCommand struct {
 
 func (x *AgentCommand) Reset() {
 	*x = AgentCommand{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1608,7 @@ func (x *AgentCommand) String() string {
 func (*AgentCommand) ProtoMessage() {}
 
 func (x *AgentCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1621,7 @@ func (x *AgentCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentCommand.ProtoReflect.Descriptor instead.
 func (*AgentCommand) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{13}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AgentCommand) GetEpoch() uint64 {
@@ -1613,7 +1744,7 @@ type AgentRegistered struct {
 
 func (x *AgentRegistered) Reset() {
 	*x = AgentRegistered{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1756,7 @@ func (x *AgentRegistered) String() string {
 func (*AgentRegistered) ProtoMessage() {}
 
 func (x *AgentRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1769,7 @@ func (x *AgentRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRegistered.ProtoReflect.Descriptor instead.
 func (*AgentRegistered) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{14}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentRegistered) GetAgentId() string {
@@ -1680,7 +1811,7 @@ type KillTask struct {
 
 func (x *KillTask) Reset() {
 	*x = KillTask{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1692,7 +1823,7 @@ func (x *KillTask) String() string {
 func (*KillTask) ProtoMessage() {}
 
 func (x *KillTask) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1705,7 +1836,7 @@ func (x *KillTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillTask.ProtoReflect.Descriptor instead.
 func (*KillTask) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{15}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *KillTask) GetTask() *TaskID {
@@ -1739,7 +1870,7 @@ type AcknowledgeStatus struct {
 
 func (x *AcknowledgeStatus) Reset() {
 	*x = AcknowledgeStatus{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1882,7 @@ func (x *AcknowledgeStatus) String() string {
 func (*AcknowledgeStatus) ProtoMessage() {}
 
 func (x *AcknowledgeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1895,7 @@ func (x *AcknowledgeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeStatus.ProtoReflect.Descriptor instead.
 func (*AcknowledgeStatus) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{16}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AcknowledgeStatus) GetTask() *TaskID {
@@ -1790,7 +1921,7 @@ type JobEnded struct {
 
 func (x *JobEnded) Reset() {
 	*x = JobEnded{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1933,7 @@ func (x *JobEnded) String() string {
 func (*JobEnded) ProtoMessage() {}
 
 func (x *JobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1946,7 @@ func (x *JobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEnded.ProtoReflect.Descriptor instead.
 func (*JobEnded) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{17}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *JobEnded) GetJobId() string {
@@ -1834,7 +1965,7 @@ type AgentShutdown struct {
 
 func (x *AgentShutdown) Reset() {
 	*x = AgentShutdown{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1977,7 @@ func (x *AgentShutdown) String() string {
 func (*AgentShutdown) ProtoMessage() {}
 
 func (x *AgentShutdown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1990,7 @@ func (x *AgentShutdown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentShutdown.ProtoReflect.Descriptor instead.
 func (*AgentShutdown) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{18}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AgentShutdown) GetReason() string {
@@ -1894,7 +2025,7 @@ type FrameworkCall struct {
 
 func (x *FrameworkCall) Reset() {
 	*x = FrameworkCall{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2037,7 @@ func (x *FrameworkCall) String() string {
 func (*FrameworkCall) ProtoMessage() {}
 
 func (x *FrameworkCall) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2050,7 @@ func (x *FrameworkCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkCall.ProtoReflect.Descriptor instead.
 func (*FrameworkCall) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{19}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *FrameworkCall) GetCall() isFrameworkCall_Call {
@@ -2161,7 +2292,7 @@ type RegisterFramework struct {
 
 func (x *RegisterFramework) Reset() {
 	*x = RegisterFramework{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2173,7 +2304,7 @@ func (x *RegisterFramework) String() string {
 func (*RegisterFramework) ProtoMessage() {}
 
 func (x *RegisterFramework) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2186,7 +2317,7 @@ func (x *RegisterFramework) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterFramework.ProtoReflect.Descriptor instead.
 func (*RegisterFramework) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{20}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RegisterFramework) GetFrameworkId() string {
@@ -2272,7 +2403,7 @@ type UpdateRequests struct {
 
 func (x *UpdateRequests) Reset() {
 	*x = UpdateRequests{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2415,7 @@ func (x *UpdateRequests) String() string {
 func (*UpdateRequests) ProtoMessage() {}
 
 func (x *UpdateRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2428,7 @@ func (x *UpdateRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequests.ProtoReflect.Descriptor instead.
 func (*UpdateRequests) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{21}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UpdateRequests) GetGroups() []*RequestGroup {
@@ -2341,7 +2472,7 @@ type RequestGroup struct {
 
 func (x *RequestGroup) Reset() {
 	*x = RequestGroup{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2484,7 @@ func (x *RequestGroup) String() string {
 func (*RequestGroup) ProtoMessage() {}
 
 func (x *RequestGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,7 +2497,7 @@ func (x *RequestGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestGroup.ProtoReflect.Descriptor instead.
 func (*RequestGroup) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{22}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RequestGroup) GetId() uint64 {
@@ -2465,7 +2596,7 @@ type HostWant struct {
 
 func (x *HostWant) Reset() {
 	*x = HostWant{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2608,7 @@ func (x *HostWant) String() string {
 func (*HostWant) ProtoMessage() {}
 
 func (x *HostWant) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2621,7 @@ func (x *HostWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostWant.ProtoReflect.Descriptor instead.
 func (*HostWant) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{23}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HostWant) GetHost() string {
@@ -2531,7 +2662,7 @@ type RackWant struct {
 
 func (x *RackWant) Reset() {
 	*x = RackWant{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2543,7 +2674,7 @@ func (x *RackWant) String() string {
 func (*RackWant) ProtoMessage() {}
 
 func (x *RackWant) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2556,7 +2687,7 @@ func (x *RackWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RackWant.ProtoReflect.Descriptor instead.
 func (*RackWant) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{24}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RackWant) GetRack() string {
@@ -2594,7 +2725,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +2737,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +2750,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{25}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Offer) GetId() uint64 {
@@ -2726,7 +2857,7 @@ type AcceptOffer struct {
 
 func (x *AcceptOffer) Reset() {
 	*x = AcceptOffer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +2869,7 @@ func (x *AcceptOffer) String() string {
 func (*AcceptOffer) ProtoMessage() {}
 
 func (x *AcceptOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +2882,7 @@ func (x *AcceptOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptOffer.ProtoReflect.Descriptor instead.
 func (*AcceptOffer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{26}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AcceptOffer) GetOffer() uint64 {
@@ -2792,7 +2923,7 @@ type DeclineOffers struct {
 
 func (x *DeclineOffers) Reset() {
 	*x = DeclineOffers{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2935,7 @@ func (x *DeclineOffers) String() string {
 func (*DeclineOffers) ProtoMessage() {}
 
 func (x *DeclineOffers) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2948,7 @@ func (x *DeclineOffers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineOffers.ProtoReflect.Descriptor instead.
 func (*DeclineOffers) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{27}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeclineOffers) GetOffers() []uint64 {
@@ -2845,7 +2976,7 @@ type ChangeRole struct {
 
 func (x *ChangeRole) Reset() {
 	*x = ChangeRole{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2857,7 +2988,7 @@ func (x *ChangeRole) String() string {
 func (*ChangeRole) ProtoMessage() {}
 
 func (x *ChangeRole) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2870,7 +3001,7 @@ func (x *ChangeRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRole.ProtoReflect.Descriptor instead.
 func (*ChangeRole) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{28}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ChangeRole) GetRole() string {
@@ -2888,7 +3019,7 @@ type Suppress struct {
 
 func (x *Suppress) Reset() {
 	*x = Suppress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2900,7 +3031,7 @@ func (x *Suppress) String() string {
 func (*Suppress) ProtoMessage() {}
 
 func (x *Suppress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2913,7 +3044,7 @@ func (x *Suppress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppress.ProtoReflect.Descriptor instead.
 func (*Suppress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{29}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{31}
 }
 
 type Revive struct {
@@ -2924,7 +3055,7 @@ type Revive struct {
 
 func (x *Revive) Reset() {
 	*x = Revive{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3067,7 @@ func (x *Revive) String() string {
 func (*Revive) ProtoMessage() {}
 
 func (x *Revive) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3080,7 @@ func (x *Revive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revive.ProtoReflect.Descriptor instead.
 func (*Revive) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{30}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{32}
 }
 
 type Heartbeat struct {
@@ -2960,7 +3091,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3103,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3116,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{31}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{33}
 }
 
 type Reconcile struct {
@@ -2997,7 +3128,7 @@ type Reconcile struct {
 
 func (x *Reconcile) Reset() {
 	*x = Reconcile{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3140,7 @@ func (x *Reconcile) String() string {
 func (*Reconcile) ProtoMessage() {}
 
 func (x *Reconcile) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3153,7 @@ func (x *Reconcile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconcile.ProtoReflect.Descriptor instead.
 func (*Reconcile) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{32}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Reconcile) GetTasks() []*TaskID {
@@ -3045,7 +3176,7 @@ type JobProgress struct {
 
 func (x *JobProgress) Reset() {
 	*x = JobProgress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3057,7 +3188,7 @@ func (x *JobProgress) String() string {
 func (*JobProgress) ProtoMessage() {}
 
 func (x *JobProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3070,7 +3201,7 @@ func (x *JobProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobProgress.ProtoReflect.Descriptor instead.
 func (*JobProgress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{33}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JobProgress) GetPhase() JobPhase {
@@ -3122,7 +3253,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3265,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3278,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{34}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Progress) GetName() string {
@@ -3204,7 +3335,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3216,7 +3347,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3229,7 +3360,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{35}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Counter) GetGroup() string {
@@ -3272,7 +3403,7 @@ type Unregister struct {
 
 func (x *Unregister) Reset() {
 	*x = Unregister{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3415,7 @@ func (x *Unregister) String() string {
 func (*Unregister) ProtoMessage() {}
 
 func (x *Unregister) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3428,7 @@ func (x *Unregister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unregister.ProtoReflect.Descriptor instead.
 func (*Unregister) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{36}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Unregister) GetPhase() JobPhase {
@@ -3338,7 +3469,7 @@ type SaveState struct {
 
 func (x *SaveState) Reset() {
 	*x = SaveState{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3350,7 +3481,7 @@ func (x *SaveState) String() string {
 func (*SaveState) ProtoMessage() {}
 
 func (x *SaveState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3363,7 +3494,7 @@ func (x *SaveState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveState.ProtoReflect.Descriptor instead.
 func (*SaveState) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{37}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SaveState) GetVersion() uint64 {
@@ -3402,7 +3533,7 @@ type FrameworkEvent struct {
 
 func (x *FrameworkEvent) Reset() {
 	*x = FrameworkEvent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +3545,7 @@ func (x *FrameworkEvent) String() string {
 func (*FrameworkEvent) ProtoMessage() {}
 
 func (x *FrameworkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +3558,7 @@ func (x *FrameworkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkEvent.ProtoReflect.Descriptor instead.
 func (*FrameworkEvent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{38}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FrameworkEvent) GetEvent() isFrameworkEvent_Event {
@@ -3622,7 +3753,7 @@ type FrameworkRegistered struct {
 
 func (x *FrameworkRegistered) Reset() {
 	*x = FrameworkRegistered{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3765,7 @@ func (x *FrameworkRegistered) String() string {
 func (*FrameworkRegistered) ProtoMessage() {}
 
 func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3778,7 @@ func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkRegistered.ProtoReflect.Descriptor instead.
 func (*FrameworkRegistered) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{39}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FrameworkRegistered) GetFrameworkId() string {
@@ -3715,7 +3846,7 @@ type Offers struct {
 
 func (x *Offers) Reset() {
 	*x = Offers{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3727,7 +3858,7 @@ func (x *Offers) String() string {
 func (*Offers) ProtoMessage() {}
 
 func (x *Offers) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3740,7 +3871,7 @@ func (x *Offers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offers.ProtoReflect.Descriptor instead.
 func (*Offers) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{40}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Offers) GetOffers() []*Offer {
@@ -3760,7 +3891,7 @@ type RescindOffer struct {
 
 func (x *RescindOffer) Reset() {
 	*x = RescindOffer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +3903,7 @@ func (x *RescindOffer) String() string {
 func (*RescindOffer) ProtoMessage() {}
 
 func (x *RescindOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +3916,7 @@ func (x *RescindOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescindOffer.ProtoReflect.Descriptor instead.
 func (*RescindOffer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{41}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RescindOffer) GetOffer() uint64 {
@@ -3814,7 +3945,7 @@ type AgentLost struct {
 
 func (x *AgentLost) Reset() {
 	*x = AgentLost{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3826,7 +3957,7 @@ func (x *AgentLost) String() string {
 func (*AgentLost) ProtoMessage() {}
 
 func (x *AgentLost) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3839,7 +3970,7 @@ func (x *AgentLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLost.ProtoReflect.Descriptor instead.
 func (*AgentLost) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{42}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AgentLost) GetAgentId() string {
@@ -3886,7 +4017,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4029,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4042,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Refused) GetCall() string {
@@ -3973,7 +4104,7 @@ type KillJob struct {
 
 func (x *KillJob) Reset() {
 	*x = KillJob{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3985,7 +4116,7 @@ func (x *KillJob) String() string {
 func (*KillJob) ProtoMessage() {}
 
 func (x *KillJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3998,7 +4129,7 @@ func (x *KillJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJob.ProtoReflect.Descriptor instead.
 func (*KillJob) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *KillJob) GetJobId() string {
@@ -4024,7 +4155,7 @@ type StateSaved struct {
 
 func (x *StateSaved) Reset() {
 	*x = StateSaved{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4036,7 +4167,7 @@ func (x *StateSaved) String() string {
 func (*StateSaved) ProtoMessage() {}
 
 func (x *StateSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4049,7 +4180,7 @@ func (x *StateSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaved.ProtoReflect.Descriptor instead.
 func (*StateSaved) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StateSaved) GetVersion() uint64 {
@@ -4069,7 +4200,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4212,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4225,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Accepted) GetOffer() uint64 {
@@ -4113,7 +4244,7 @@ type RoleChanged struct {
 
 func (x *RoleChanged) Reset() {
 	*x = RoleChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4125,7 +4256,7 @@ func (x *RoleChanged) String() string {
 func (*RoleChanged) ProtoMessage() {}
 
 func (x *RoleChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4138,7 +4269,7 @@ func (x *RoleChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleChanged.ProtoReflect.Descriptor instead.
 func (*RoleChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *RoleChanged) GetRole() string {
@@ -4159,7 +4290,7 @@ type RequestsChanged struct {
 
 func (x *RequestsChanged) Reset() {
 	*x = RequestsChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4171,7 +4302,7 @@ func (x *RequestsChanged) String() string {
 func (*RequestsChanged) ProtoMessage() {}
 
 func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4184,7 +4315,7 @@ func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestsChanged.ProtoReflect.Descriptor instead.
 func (*RequestsChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RequestsChanged) GetGroup() uint64 {
@@ -4216,7 +4347,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4359,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4372,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
 }
 
 type Cluster struct {
@@ -4266,7 +4397,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4278,7 +4409,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4291,7 +4422,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Cluster) GetVersion() string {
@@ -4411,7 +4542,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +4554,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +4567,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Role) GetPath() string {
@@ -4524,7 +4655,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4536,7 +4667,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4549,7 +4680,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
 }
 
 type ListRolesResponse struct {
@@ -4561,7 +4692,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4573,7 +4704,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4586,7 +4717,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListRolesResponse) GetRoles() []*Role {
@@ -4606,7 +4737,7 @@ type SetRoleRequest struct {
 
 func (x *SetRoleRequest) Reset() {
 	*x = SetRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4618,7 +4749,7 @@ func (x *SetRoleRequest) String() string {
 func (*SetRoleRequest) ProtoMessage() {}
 
 func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4631,7 +4762,7 @@ func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SetRoleRequest) GetRole() *Role {
@@ -4657,7 +4788,7 @@ type RemoveRoleRequest struct {
 
 func (x *RemoveRoleRequest) Reset() {
 	*x = RemoveRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4669,7 +4800,7 @@ func (x *RemoveRoleRequest) String() string {
 func (*RemoveRoleRequest) ProtoMessage() {}
 
 func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4682,7 +4813,7 @@ func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RemoveRoleRequest) GetPath() string {
@@ -4700,7 +4831,7 @@ type RemoveRoleResponse struct {
 
 func (x *RemoveRoleResponse) Reset() {
 	*x = RemoveRoleResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4843,7 @@ func (x *RemoveRoleResponse) String() string {
 func (*RemoveRoleResponse) ProtoMessage() {}
 
 func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4856,7 @@ func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRoleResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
 }
 
 type Agent struct {
@@ -4745,7 +4876,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4757,7 +4888,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4770,7 +4901,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Agent) GetId() string {
@@ -4846,7 +4977,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4858,7 +4989,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4871,7 +5002,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -4898,7 +5029,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4910,7 +5041,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4923,7 +5054,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -4956,7 +5087,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4968,7 +5099,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4981,7 +5112,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -5071,7 +5202,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5083,7 +5214,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5096,7 +5227,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Job) GetId() string {
@@ -5273,7 +5404,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5285,7 +5416,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5298,7 +5429,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5346,7 +5477,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5358,7 +5489,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5371,7 +5502,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5397,7 +5528,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5409,7 +5540,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5422,7 +5553,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5442,7 +5573,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5454,7 +5585,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5467,7 +5598,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5493,7 +5624,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5505,7 +5636,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5518,7 +5649,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -5542,7 +5673,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5554,7 +5685,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5567,7 +5698,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -5627,7 +5758,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5639,7 +5770,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5652,7 +5783,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -5715,7 +5846,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5727,7 +5858,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5740,7 +5871,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Refusal) GetReason() string {
@@ -5776,7 +5907,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5788,7 +5919,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5801,7 +5932,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -5842,7 +5973,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5854,7 +5985,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5867,7 +5998,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -5905,7 +6036,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5917,7 +6048,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5930,7 +6061,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -6026,7 +6157,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6038,7 +6169,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6051,7 +6182,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -6070,7 +6201,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6082,7 +6213,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6095,7 +6226,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -6115,7 +6246,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6127,7 +6258,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6140,7 +6271,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6169,7 +6300,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6181,7 +6312,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6194,7 +6325,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -6338,13 +6469,21 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\tresources\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\tresources\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.fairway.v1.TaskStateR\x05state\x12\x15\n" +
 	"\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xf1\x01\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xa9\x02\n" +
 	"\fAgentMessage\x127\n" +
 	"\bregister\x18\x01 \x01(\v2\x19.fairway.v1.RegisterAgentH\x00R\bregister\x120\n" +
 	"\x06status\x18\x02 \x01(\v2\x16.fairway.v1.TaskStatusH\x00R\x06status\x12:\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x1a.fairway.v1.AgentHeartbeatH\x00R\theartbeat\x12/\n" +
-	"\x06update\x18\x04 \x01(\v2\x15.fairway.v1.AgentInfoH\x00R\x06updateB\t\n" +
-	"\amessage\"\x8a\x01\n" +
+	"\x06update\x18\x04 \x01(\v2\x15.fairway.v1.AgentInfoH\x00R\x06update\x126\n" +
+	"\areports\x18\x05 \x01(\v2\x1a.fairway.v1.ServiceReportsH\x00R\areportsB\t\n" +
+	"\amessage\"E\n" +
+	"\x0eServiceReports\x123\n" +
+	"\areports\x18\x01 \x03(\v2\x19.fairway.v1.ServiceReportR\areports\"o\n" +
+	"\rServiceReport\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x15\n" +
+	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x19\n" +
+	"\bagent_id\x18\x04 \x01(\tR\aagentId\"\x8a\x01\n" +
 	"\x0eAgentHeartbeat\x12&\n" +
 	"\x0fdisk_free_bytes\x18\x01 \x01(\x03R\rdiskFreeBytes\x12*\n" +
 	"\x11memory_used_bytes\x18\x02 \x01(\x03R\x0fmemoryUsedBytes\x12$\n" +
@@ -6815,7 +6954,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -6833,92 +6972,94 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*RegisterAgent)(nil),       // 13: fairway.v1.RegisterAgent
 	(*RunningTask)(nil),         // 14: fairway.v1.RunningTask
 	(*AgentMessage)(nil),        // 15: fairway.v1.AgentMessage
-	(*AgentHeartbeat)(nil),      // 16: fairway.v1.AgentHeartbeat
-	(*AgentCommand)(nil),        // 17: fairway.v1.AgentCommand
-	(*AgentRegistered)(nil),     // 18: fairway.v1.AgentRegistered
-	(*KillTask)(nil),            // 19: fairway.v1.KillTask
-	(*AcknowledgeStatus)(nil),   // 20: fairway.v1.AcknowledgeStatus
-	(*JobEnded)(nil),            // 21: fairway.v1.JobEnded
-	(*AgentShutdown)(nil),       // 22: fairway.v1.AgentShutdown
-	(*FrameworkCall)(nil),       // 23: fairway.v1.FrameworkCall
-	(*RegisterFramework)(nil),   // 24: fairway.v1.RegisterFramework
-	(*UpdateRequests)(nil),      // 25: fairway.v1.UpdateRequests
-	(*RequestGroup)(nil),        // 26: fairway.v1.RequestGroup
-	(*HostWant)(nil),            // 27: fairway.v1.HostWant
-	(*RackWant)(nil),            // 28: fairway.v1.RackWant
-	(*Offer)(nil),               // 29: fairway.v1.Offer
-	(*AcceptOffer)(nil),         // 30: fairway.v1.AcceptOffer
-	(*DeclineOffers)(nil),       // 31: fairway.v1.DeclineOffers
-	(*ChangeRole)(nil),          // 32: fairway.v1.ChangeRole
-	(*Suppress)(nil),            // 33: fairway.v1.Suppress
-	(*Revive)(nil),              // 34: fairway.v1.Revive
-	(*Heartbeat)(nil),           // 35: fairway.v1.Heartbeat
-	(*Reconcile)(nil),           // 36: fairway.v1.Reconcile
-	(*JobProgress)(nil),         // 37: fairway.v1.JobProgress
-	(*Progress)(nil),            // 38: fairway.v1.Progress
-	(*Counter)(nil),             // 39: fairway.v1.Counter
-	(*Unregister)(nil),          // 40: fairway.v1.Unregister
-	(*SaveState)(nil),           // 41: fairway.v1.SaveState
-	(*FrameworkEvent)(nil),      // 42: fairway.v1.FrameworkEvent
-	(*FrameworkRegistered)(nil), // 43: fairway.v1.FrameworkRegistered
-	(*Offers)(nil),              // 44: fairway.v1.Offers
-	(*RescindOffer)(nil),        // 45: fairway.v1.RescindOffer
-	(*AgentLost)(nil),           // 46: fairway.v1.AgentLost
-	(*Refused)(nil),             // 47: fairway.v1.Refused
-	(*KillJob)(nil),             // 48: fairway.v1.KillJob
-	(*StateSaved)(nil),          // 49: fairway.v1.StateSaved
-	(*Accepted)(nil),            // 50: fairway.v1.Accepted
-	(*RoleChanged)(nil),         // 51: fairway.v1.RoleChanged
-	(*RequestsChanged)(nil),     // 52: fairway.v1.RequestsChanged
-	(*GetClusterRequest)(nil),   // 53: fairway.v1.GetClusterRequest
-	(*Cluster)(nil),             // 54: fairway.v1.Cluster
-	(*Role)(nil),                // 55: fairway.v1.Role
-	(*ListRolesRequest)(nil),    // 56: fairway.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),   // 57: fairway.v1.ListRolesResponse
-	(*SetRoleRequest)(nil),      // 58: fairway.v1.SetRoleRequest
-	(*RemoveRoleRequest)(nil),   // 59: fairway.v1.RemoveRoleRequest
-	(*RemoveRoleResponse)(nil),  // 60: fairway.v1.RemoveRoleResponse
-	(*Agent)(nil),               // 61: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 62: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 63: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 64: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 65: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 66: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 67: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 68: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 69: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 70: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 71: fairway.v1.Explanation
-	(*GroupExplanation)(nil),    // 72: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 73: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 74: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 75: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 76: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 77: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 78: fairway.v1.History
-	(*ShareSample)(nil),         // 79: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 80: fairway.v1.RoleShare
-	nil,                         // 81: fairway.v1.Resources.NamedEntry
-	nil,                         // 82: fairway.v1.Command.EnvEntry
-	nil,                         // 83: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 84: fairway.v1.Offer.AttributesEntry
-	nil,                         // 85: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 86: fairway.v1.Job.LabelsEntry
+	(*ServiceReports)(nil),      // 16: fairway.v1.ServiceReports
+	(*ServiceReport)(nil),       // 17: fairway.v1.ServiceReport
+	(*AgentHeartbeat)(nil),      // 18: fairway.v1.AgentHeartbeat
+	(*AgentCommand)(nil),        // 19: fairway.v1.AgentCommand
+	(*AgentRegistered)(nil),     // 20: fairway.v1.AgentRegistered
+	(*KillTask)(nil),            // 21: fairway.v1.KillTask
+	(*AcknowledgeStatus)(nil),   // 22: fairway.v1.AcknowledgeStatus
+	(*JobEnded)(nil),            // 23: fairway.v1.JobEnded
+	(*AgentShutdown)(nil),       // 24: fairway.v1.AgentShutdown
+	(*FrameworkCall)(nil),       // 25: fairway.v1.FrameworkCall
+	(*RegisterFramework)(nil),   // 26: fairway.v1.RegisterFramework
+	(*UpdateRequests)(nil),      // 27: fairway.v1.UpdateRequests
+	(*RequestGroup)(nil),        // 28: fairway.v1.RequestGroup
+	(*HostWant)(nil),            // 29: fairway.v1.HostWant
+	(*RackWant)(nil),            // 30: fairway.v1.RackWant
+	(*Offer)(nil),               // 31: fairway.v1.Offer
+	(*AcceptOffer)(nil),         // 32: fairway.v1.AcceptOffer
+	(*DeclineOffers)(nil),       // 33: fairway.v1.DeclineOffers
+	(*ChangeRole)(nil),          // 34: fairway.v1.ChangeRole
+	(*Suppress)(nil),            // 35: fairway.v1.Suppress
+	(*Revive)(nil),              // 36: fairway.v1.Revive
+	(*Heartbeat)(nil),           // 37: fairway.v1.Heartbeat
+	(*Reconcile)(nil),           // 38: fairway.v1.Reconcile
+	(*JobProgress)(nil),         // 39: fairway.v1.JobProgress
+	(*Progress)(nil),            // 40: fairway.v1.Progress
+	(*Counter)(nil),             // 41: fairway.v1.Counter
+	(*Unregister)(nil),          // 42: fairway.v1.Unregister
+	(*SaveState)(nil),           // 43: fairway.v1.SaveState
+	(*FrameworkEvent)(nil),      // 44: fairway.v1.FrameworkEvent
+	(*FrameworkRegistered)(nil), // 45: fairway.v1.FrameworkRegistered
+	(*Offers)(nil),              // 46: fairway.v1.Offers
+	(*RescindOffer)(nil),        // 47: fairway.v1.RescindOffer
+	(*AgentLost)(nil),           // 48: fairway.v1.AgentLost
+	(*Refused)(nil),             // 49: fairway.v1.Refused
+	(*KillJob)(nil),             // 50: fairway.v1.KillJob
+	(*StateSaved)(nil),          // 51: fairway.v1.StateSaved
+	(*Accepted)(nil),            // 52: fairway.v1.Accepted
+	(*RoleChanged)(nil),         // 53: fairway.v1.RoleChanged
+	(*RequestsChanged)(nil),     // 54: fairway.v1.RequestsChanged
+	(*GetClusterRequest)(nil),   // 55: fairway.v1.GetClusterRequest
+	(*Cluster)(nil),             // 56: fairway.v1.Cluster
+	(*Role)(nil),                // 57: fairway.v1.Role
+	(*ListRolesRequest)(nil),    // 58: fairway.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),   // 59: fairway.v1.ListRolesResponse
+	(*SetRoleRequest)(nil),      // 60: fairway.v1.SetRoleRequest
+	(*RemoveRoleRequest)(nil),   // 61: fairway.v1.RemoveRoleRequest
+	(*RemoveRoleResponse)(nil),  // 62: fairway.v1.RemoveRoleResponse
+	(*Agent)(nil),               // 63: fairway.v1.Agent
+	(*ListAgentsRequest)(nil),   // 64: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 65: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 66: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 67: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 68: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 69: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 70: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 71: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 72: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 73: fairway.v1.Explanation
+	(*GroupExplanation)(nil),    // 74: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 75: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 76: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 77: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 78: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 79: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 80: fairway.v1.History
+	(*ShareSample)(nil),         // 81: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 82: fairway.v1.RoleShare
+	nil,                         // 83: fairway.v1.Resources.NamedEntry
+	nil,                         // 84: fairway.v1.Command.EnvEntry
+	nil,                         // 85: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 86: fairway.v1.Offer.AttributesEntry
+	nil,                         // 87: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 88: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	81,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	83,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	82,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	84,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
 	4,   // 9: fairway.v1.TaskSpec.resources:type_name -> fairway.v1.Resources
 	10,  // 10: fairway.v1.TaskSpec.command:type_name -> fairway.v1.Command
 	4,   // 11: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	83,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	85,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	12,  // 13: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	14,  // 14: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 15: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -6926,131 +7067,133 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	0,   // 17: fairway.v1.RunningTask.state:type_name -> fairway.v1.TaskState
 	13,  // 18: fairway.v1.AgentMessage.register:type_name -> fairway.v1.RegisterAgent
 	7,   // 19: fairway.v1.AgentMessage.status:type_name -> fairway.v1.TaskStatus
-	16,  // 20: fairway.v1.AgentMessage.heartbeat:type_name -> fairway.v1.AgentHeartbeat
+	18,  // 20: fairway.v1.AgentMessage.heartbeat:type_name -> fairway.v1.AgentHeartbeat
 	12,  // 21: fairway.v1.AgentMessage.update:type_name -> fairway.v1.AgentInfo
-	18,  // 22: fairway.v1.AgentCommand.registered:type_name -> fairway.v1.AgentRegistered
-	11,  // 23: fairway.v1.AgentCommand.launch:type_name -> fairway.v1.TaskSpec
-	19,  // 24: fairway.v1.AgentCommand.kill:type_name -> fairway.v1.KillTask
-	20,  // 25: fairway.v1.AgentCommand.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
-	21,  // 26: fairway.v1.AgentCommand.job_ended:type_name -> fairway.v1.JobEnded
-	22,  // 27: fairway.v1.AgentCommand.shutdown:type_name -> fairway.v1.AgentShutdown
-	6,   // 28: fairway.v1.AgentRegistered.kill:type_name -> fairway.v1.TaskID
-	6,   // 29: fairway.v1.KillTask.task:type_name -> fairway.v1.TaskID
-	6,   // 30: fairway.v1.AcknowledgeStatus.task:type_name -> fairway.v1.TaskID
-	24,  // 31: fairway.v1.FrameworkCall.register:type_name -> fairway.v1.RegisterFramework
-	25,  // 32: fairway.v1.FrameworkCall.requests:type_name -> fairway.v1.UpdateRequests
-	30,  // 33: fairway.v1.FrameworkCall.accept:type_name -> fairway.v1.AcceptOffer
-	31,  // 34: fairway.v1.FrameworkCall.decline:type_name -> fairway.v1.DeclineOffers
-	33,  // 35: fairway.v1.FrameworkCall.suppress:type_name -> fairway.v1.Suppress
-	34,  // 36: fairway.v1.FrameworkCall.revive:type_name -> fairway.v1.Revive
-	19,  // 37: fairway.v1.FrameworkCall.kill:type_name -> fairway.v1.KillTask
-	20,  // 38: fairway.v1.FrameworkCall.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
-	36,  // 39: fairway.v1.FrameworkCall.reconcile:type_name -> fairway.v1.Reconcile
-	37,  // 40: fairway.v1.FrameworkCall.progress:type_name -> fairway.v1.JobProgress
-	40,  // 41: fairway.v1.FrameworkCall.unregister:type_name -> fairway.v1.Unregister
-	41,  // 42: fairway.v1.FrameworkCall.save_state:type_name -> fairway.v1.SaveState
-	35,  // 43: fairway.v1.FrameworkCall.heartbeat:type_name -> fairway.v1.Heartbeat
-	32,  // 44: fairway.v1.FrameworkCall.change_role:type_name -> fairway.v1.ChangeRole
-	26,  // 45: fairway.v1.UpdateRequests.groups:type_name -> fairway.v1.RequestGroup
-	4,   // 46: fairway.v1.RequestGroup.shape:type_name -> fairway.v1.Resources
-	27,  // 47: fairway.v1.RequestGroup.hosts:type_name -> fairway.v1.HostWant
-	28,  // 48: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
-	4,   // 49: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
-	2,   // 50: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	84,  // 51: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
-	11,  // 52: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
-	6,   // 53: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
-	3,   // 54: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
-	38,  // 55: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
-	39,  // 56: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
-	3,   // 57: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
-	39,  // 58: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
-	43,  // 59: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
-	44,  // 60: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
-	45,  // 61: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
-	7,   // 62: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
-	46,  // 63: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
-	47,  // 64: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
-	48,  // 65: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
-	49,  // 66: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	52,  // 67: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	50,  // 68: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
-	51,  // 69: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
-	7,   // 70: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	29,  // 71: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 72: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 73: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 74: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 75: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 76: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 77: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 78: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 79: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	55,  // 80: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	55,  // 81: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	12,  // 82: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 83: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 84: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	16,  // 85: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	61,  // 86: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 87: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	85,  // 88: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 89: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	38,  // 90: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	39,  // 91: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 92: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	86,  // 93: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 94: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 95: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	65,  // 96: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	72,  // 97: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	4,   // 98: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	73,  // 99: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	76,  // 100: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 101: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 102: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 103: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 104: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 105: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	79,  // 106: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	80,  // 107: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	15,  // 108: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	23,  // 109: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	53,  // 110: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	56,  // 111: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	58,  // 112: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	59,  // 113: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	62,  // 114: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	64,  // 115: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	66,  // 116: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	68,  // 117: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	69,  // 118: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	68,  // 119: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	70,  // 120: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	68,  // 121: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 122: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	77,  // 123: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	17,  // 124: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	42,  // 125: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	54,  // 126: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	57,  // 127: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	55,  // 128: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	60,  // 129: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	63,  // 130: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	65,  // 131: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	67,  // 132: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	65,  // 133: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	65,  // 134: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	65,  // 135: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	65,  // 136: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	71,  // 137: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	75,  // 138: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	78,  // 139: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	124, // [124:140] is the sub-list for method output_type
-	108, // [108:124] is the sub-list for method input_type
-	108, // [108:108] is the sub-list for extension type_name
-	108, // [108:108] is the sub-list for extension extendee
-	0,   // [0:108] is the sub-list for field type_name
+	16,  // 22: fairway.v1.AgentMessage.reports:type_name -> fairway.v1.ServiceReports
+	17,  // 23: fairway.v1.ServiceReports.reports:type_name -> fairway.v1.ServiceReport
+	20,  // 24: fairway.v1.AgentCommand.registered:type_name -> fairway.v1.AgentRegistered
+	11,  // 25: fairway.v1.AgentCommand.launch:type_name -> fairway.v1.TaskSpec
+	21,  // 26: fairway.v1.AgentCommand.kill:type_name -> fairway.v1.KillTask
+	22,  // 27: fairway.v1.AgentCommand.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
+	23,  // 28: fairway.v1.AgentCommand.job_ended:type_name -> fairway.v1.JobEnded
+	24,  // 29: fairway.v1.AgentCommand.shutdown:type_name -> fairway.v1.AgentShutdown
+	6,   // 30: fairway.v1.AgentRegistered.kill:type_name -> fairway.v1.TaskID
+	6,   // 31: fairway.v1.KillTask.task:type_name -> fairway.v1.TaskID
+	6,   // 32: fairway.v1.AcknowledgeStatus.task:type_name -> fairway.v1.TaskID
+	26,  // 33: fairway.v1.FrameworkCall.register:type_name -> fairway.v1.RegisterFramework
+	27,  // 34: fairway.v1.FrameworkCall.requests:type_name -> fairway.v1.UpdateRequests
+	32,  // 35: fairway.v1.FrameworkCall.accept:type_name -> fairway.v1.AcceptOffer
+	33,  // 36: fairway.v1.FrameworkCall.decline:type_name -> fairway.v1.DeclineOffers
+	35,  // 37: fairway.v1.FrameworkCall.suppress:type_name -> fairway.v1.Suppress
+	36,  // 38: fairway.v1.FrameworkCall.revive:type_name -> fairway.v1.Revive
+	21,  // 39: fairway.v1.FrameworkCall.kill:type_name -> fairway.v1.KillTask
+	22,  // 40: fairway.v1.FrameworkCall.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
+	38,  // 41: fairway.v1.FrameworkCall.reconcile:type_name -> fairway.v1.Reconcile
+	39,  // 42: fairway.v1.FrameworkCall.progress:type_name -> fairway.v1.JobProgress
+	42,  // 43: fairway.v1.FrameworkCall.unregister:type_name -> fairway.v1.Unregister
+	43,  // 44: fairway.v1.FrameworkCall.save_state:type_name -> fairway.v1.SaveState
+	37,  // 45: fairway.v1.FrameworkCall.heartbeat:type_name -> fairway.v1.Heartbeat
+	34,  // 46: fairway.v1.FrameworkCall.change_role:type_name -> fairway.v1.ChangeRole
+	28,  // 47: fairway.v1.UpdateRequests.groups:type_name -> fairway.v1.RequestGroup
+	4,   // 48: fairway.v1.RequestGroup.shape:type_name -> fairway.v1.Resources
+	29,  // 49: fairway.v1.RequestGroup.hosts:type_name -> fairway.v1.HostWant
+	30,  // 50: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
+	4,   // 51: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
+	2,   // 52: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
+	86,  // 53: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	11,  // 54: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
+	6,   // 55: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
+	3,   // 56: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
+	40,  // 57: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
+	41,  // 58: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
+	3,   // 59: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
+	41,  // 60: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
+	45,  // 61: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
+	46,  // 62: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
+	47,  // 63: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
+	7,   // 64: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
+	48,  // 65: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
+	49,  // 66: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
+	50,  // 67: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
+	51,  // 68: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
+	54,  // 69: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	52,  // 70: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	53,  // 71: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
+	7,   // 72: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	31,  // 73: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 74: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 75: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 76: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 77: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 78: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 79: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 80: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 81: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	57,  // 82: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	57,  // 83: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	12,  // 84: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 85: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 86: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	18,  // 87: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	63,  // 88: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 89: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	87,  // 90: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 91: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	40,  // 92: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	41,  // 93: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 94: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	88,  // 95: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 96: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 97: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	67,  // 98: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	74,  // 99: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	4,   // 100: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	75,  // 101: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	78,  // 102: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 103: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 104: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 105: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 106: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 107: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	81,  // 108: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	82,  // 109: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	15,  // 110: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	25,  // 111: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	55,  // 112: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	58,  // 113: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	60,  // 114: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	61,  // 115: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	64,  // 116: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	66,  // 117: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	68,  // 118: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	70,  // 119: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	71,  // 120: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	70,  // 121: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	72,  // 122: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	70,  // 123: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	76,  // 124: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	79,  // 125: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	19,  // 126: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	44,  // 127: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	56,  // 128: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	59,  // 129: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	57,  // 130: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	62,  // 131: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	65,  // 132: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	67,  // 133: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	69,  // 134: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	67,  // 135: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	67,  // 136: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	67,  // 137: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	67,  // 138: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	73,  // 139: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	77,  // 140: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	80,  // 141: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	126, // [126:142] is the sub-list for method output_type
+	110, // [110:126] is the sub-list for method input_type
+	110, // [110:110] is the sub-list for extension type_name
+	110, // [110:110] is the sub-list for extension extendee
+	0,   // [0:110] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -7063,8 +7206,9 @@ func file_fairwayv1_fairway_proto_init() {
 		(*AgentMessage_Status)(nil),
 		(*AgentMessage_Heartbeat)(nil),
 		(*AgentMessage_Update)(nil),
+		(*AgentMessage_Reports)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[13].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[15].OneofWrappers = []any{
 		(*AgentCommand_Registered)(nil),
 		(*AgentCommand_Launch)(nil),
 		(*AgentCommand_Kill)(nil),
@@ -7072,7 +7216,7 @@ func file_fairwayv1_fairway_proto_init() {
 		(*AgentCommand_JobEnded)(nil),
 		(*AgentCommand_Shutdown)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[19].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[21].OneofWrappers = []any{
 		(*FrameworkCall_Register)(nil),
 		(*FrameworkCall_Requests)(nil),
 		(*FrameworkCall_Accept)(nil),
@@ -7088,7 +7232,7 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkCall_Heartbeat)(nil),
 		(*FrameworkCall_ChangeRole)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[38].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[40].OneofWrappers = []any{
 		(*FrameworkEvent_Registered)(nil),
 		(*FrameworkEvent_Offers)(nil),
 		(*FrameworkEvent_Rescind)(nil),
@@ -7107,7 +7251,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   83,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -21,6 +21,7 @@ import (
 // Ended is an application that has ended on this node.
 type Ended struct {
 	ID         id.ApplicationID
+	Job        string            // of the broker
 	User       string            // who the logs are written as
 	UID        int               // that its containers ran as; -1: logs of any owner are read
 	ACLs       map[string]string // VIEW_APP, MODIFY_APP
@@ -49,8 +50,10 @@ type AggregatorOptions struct {
 	Backoff, MaxBackoff time.Duration
 	GiveUp              time.Duration // after so long logs are given up; 0: 24 h
 	Workers             int           // applications at once; 0: 2
-	// Done, if not nil, is told once of each application that is done (nil) or given up (why). It should be quick.
-	Done       func(application id.ApplicationID, err error)
+	// Failing, if not nil, is told of each try that failed and will be made again; Done once of each application that is done
+	// (nil) or given up (why). They should be quick.
+	Failing    func(e Ended, err error)
+	Done       func(e Ended, err error)
 	Log        *zap.Logger
 	Registerer prometheus.Registerer // nil: none
 }
@@ -206,6 +209,9 @@ func (a *Aggregator) try(ctx context.Context, j *job) {
 	switch {
 	case ctx.Err() != nil && err != nil:
 	case err != nil:
+		if a.o.Failing != nil {
+			a.o.Failing(j.Ended, err)
+		}
 		a.counts.WithLabelValues("failed").Inc()
 		log.Warn("logs not aggregated, tried again later", zap.Int("tries", j.Tries), zap.Error(err))
 	case gaveUp != nil:
@@ -214,7 +220,7 @@ func (a *Aggregator) try(ctx context.Context, j *job) {
 		a.counts.WithLabelValues("done").Inc()
 	}
 	if err == nil && a.o.Done != nil {
-		a.o.Done(j.ID, gaveUp)
+		a.o.Done(j.Ended, gaveUp)
 	}
 	a.rouse()
 }

@@ -118,7 +118,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	r := &rig{store: &cluster{FS: local.New(), base: t.TempDir()}, ended: make(chan error, 16)}
 	r.AggregatorOptions = AggregatorOptions{Root: t.TempDir(), State: filepath.Join(t.TempDir(), "state"), Node: testNode, Files: r.store.files,
-		Done: func(_ id.ApplicationID, err error) { r.ended <- err }}
+		Done: func(_ Ended, err error) { r.ended <- err }}
 	return r
 }
 
@@ -333,11 +333,20 @@ func TestBackoffAndGiveUp(t *testing.T) {
 			return errors.New("down")
 		}
 		r.Backoff, r.MaxBackoff, r.GiveUp = time.Second, 4*time.Second, 12*time.Second
+		failing := 0
+		r.Failing = func(e Ended, err error) {
+			if failing++; e.ID != testApp || err == nil {
+				t.Errorf("%v %v", e, err)
+			}
+		}
 		a := r.start(t)
 		if err := a.Add(ended(EndedContainer{ID: container(1)})); err != nil {
 			t.Fatal(err)
 		}
 		err := <-r.ended
+		if failing != 5 {
+			t.Errorf("told of %d failed tries that will be made again", failing)
+		}
 		if want := []time.Duration{0, 1e9, 3e9, 7e9, 11e9, 15e9}; err == nil || err.Error() != "down" || !reflect.DeepEqual(at, want) {
 			t.Errorf("%v %v", err, at)
 		}

@@ -175,7 +175,7 @@ type application struct {
 	PreemptedMBs    int64    `json:"preemptedMemorySeconds"`
 	PreemptedVCs    int64    `json:"preemptedVcoreSeconds"`
 	PreemptedMap    repeated `json:"preemptedResourceSecondsMap"`
-	LogAggregation  string   `json:"logAggregationStatus"`
+	LogAggregation  string   `json:"logAggregationStatus,omitempty"`
 	Unmanaged       bool     `json:"unmanagedApplication"`
 	Label           string   `json:"amNodeLabelExpression"`
 	AsksLabel       string   `json:"appNodeLabelExpression,omitempty"`
@@ -194,6 +194,14 @@ func finalStatus(s wire.FinalApplicationStatusProto) string {
 	return strings.TrimPrefix(s.String(), "APP_")
 }
 
+// logStatus is how logs fare; empty: unknown.
+func logStatus(s wire.LogAggregationStatusProto) string {
+	if s == 0 {
+		return ""
+	}
+	return strings.TrimPrefix(s.String(), "LOG_")
+}
+
 func hasURL(url string) bool { return url != "" && url != "N/A" }
 
 func applicationOf(a *resourcemanager.Application, cluster int64, now time.Time) application {
@@ -203,7 +211,7 @@ func applicationOf(a *resourcemanager.Application, cluster int64, now time.Time)
 		Priority: a.Priority, Started: millis(a.Submitted), Launched: millis(a.Launched), Finished: millis(a.Finished),
 		Elapsed: elapsed(a.Submitted, a.Finished, now), Logs: a.LogsURL, MasterHTTP: a.MasterHTTP, MasterNode: a.MasterNode,
 		AllocatedMB: -1, AllocatedVCores: -1, ReservedMB: -1, ReservedVCores: -1, Containers: -1,
-		MemorySeconds: a.MemorySecs, VCoreSeconds: a.VCoreSecs, LogAggregation: "DISABLED", Unmanaged: a.Unmanaged, Label: a.MasterLabel, AsksLabel: a.Label, Timeouts: timeoutsOf(a, now),
+		MemorySeconds: a.MemorySecs, VCoreSeconds: a.VCoreSecs, LogAggregation: logStatus(a.LogStatus), Unmanaged: a.Unmanaged, Label: a.MasterLabel, AsksLabel: a.Label, Timeouts: timeoutsOf(a, now),
 	}
 	if ended(a.State) {
 		j.Progress, j.TrackingUI, j.TrackingURL = 100, "History", a.TrackingURL

@@ -60,6 +60,7 @@ func running() resourcemanager.Application {
 		TrackingURL: "http://localhost:39907/proxy/application_1795392256416_0001/", OriginalURL: "http://node1:46357",
 		MasterNode: "node1:35959", MasterHTTP: "node1:41429", MasterID: masterID, Live: true, Containers: 1, Memory: 2048, VCores: 1,
 		MemorySecs: 10665, VCoreSecs: 5, QueueShare: 33.333336, ClusterShare: 33.333336, LogsURL: masterLogs,
+		LogStatus: wire.LogAggregationStatusProto_LOG_DISABLED,
 	}
 }
 
@@ -148,7 +149,7 @@ func TestAsYARN(t *testing.T) {
 	f := newFake()
 	s := server(t, f)
 	accepted := resourcemanager.Application{ID: appID, User: "root", Name: "QuasiMonteCarlo", Queue: "root.default", Type: "MAPREDUCE",
-		State: wire.YarnApplicationStateProto_ACCEPTED, Submitted: at(1795392260898), Host: "N/A", RPCPort: -1, OriginalURL: "N/A",
+		State: wire.YarnApplicationStateProto_ACCEPTED, Submitted: at(1795392260898), Host: "N/A", RPCPort: -1, OriginalURL: "N/A", LogStatus: wire.LogAggregationStatusProto_LOG_DISABLED,
 		TrackingURL: "http://localhost:39907/proxy/application_1795392256416_0001/"}
 	ended := running()
 	ended.State, ended.FinalStatus, ended.Finished = wire.YarnApplicationStateProto_KILLED, wire.FinalApplicationStatusProto_APP_KILLED, at(1795392269030)
