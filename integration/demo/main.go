@@ -239,12 +239,8 @@ func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, install had
 // countMapper is the Python side: the words of its block, counted, as "word TAB count".
 const countMapper = `import sys
 from collections import Counter
-counts = Counter()
-for line in sys.stdin.buffer:
-    counts.update(line.split())
-out = sys.stdout.buffer
-for word, n in counts.items():
-    out.write(word + b"\t%d\n" % n)
+counts = Counter(sys.stdin.buffer.read().split())
+sys.stdout.buffer.write(b"".join(b"%s\t%d\n" % c for c in counts.items()))
 `
 
 // submit runs a job to its end by the command line and returns it.
