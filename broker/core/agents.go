@@ -265,6 +265,9 @@ func (m *machine) registerAgent(s *agentSession, r *v1.RegisterAgent) error {
 		AgentId: a.id, HeartbeatNanos: int64(m.cfg.Heartbeat), Kill: kill, LiveJobs: m.liveJobs(),
 	}}})
 	for _, t := range m.tasksInOrder(a.tasks) {
+		if x := held[t]; x != nil && x.Revision < t.revision && !terminal(t.state) {
+			m.tellSize(t) // it was resized while the agent was away
+		}
 		if t.state == v1.TaskState_TASK_STATE_UNREACHABLE {
 			t.state = v1.TaskState_TASK_STATE_RUNNING // if it has ended, the agent's own update says so next
 			if held[t].GetState() == v1.TaskState_TASK_STATE_STAGING {

@@ -174,7 +174,7 @@ func (m *machine) loadTasks() {
 				m.broken("task %d of framework %d has no framework", r.Sequence, r.Framework)
 			}
 			t := &task{
-				framework: f, seq: r.Sequence, agent: a, job: m.jobs[r.Job], resources: r.Resources, ports: r.Ports,
+				framework: f, seq: r.Sequence, agent: a, job: m.jobs[r.Job], resources: r.Resources, revision: r.Revision, ports: r.Ports,
 				state: v1.TaskState_TASK_STATE_STAGING, coordinator: r.Coordinator,
 			}
 			if a.status == state.AgentUnreachable {

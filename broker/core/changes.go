@@ -18,7 +18,7 @@ func (m *machine) nudge() {
 	for i := range m.facts {
 		switch m.facts[i].Kind {
 		case state.AgentAdmitted, state.AgentUpdated, state.AgentChanged, state.AgentForgotten, state.RoleSet, state.RoleRemoved,
-			state.FrameworkChanged, state.TaskLaunched, state.TaskEnded:
+			state.FrameworkChanged, state.TaskLaunched, state.TaskEnded, state.TaskResized:
 			m.then(m.tellOnlookers)
 			return
 		}

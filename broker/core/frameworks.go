@@ -91,6 +91,8 @@ func (m *machine) frameworkCall(s *frameworkSession, c *v1.FrameworkCall) {
 		m.saveState(f, x.SaveState)
 	case *v1.FrameworkCall_ChangeRole:
 		m.changeRole(f, x.ChangeRole)
+	case *v1.FrameworkCall_Resize:
+		m.resize(f, x.Resize)
 	case *v1.FrameworkCall_Heartbeat:
 	}
 }

@@ -93,6 +93,7 @@ type task struct {
 	agent       *agent
 	job         *job
 	resources   resource.Vector
+	revision    uint64 // how often resources were changed
 	ports       []resource.PortRange
 	state       v1.TaskState
 	coordinator bool

@@ -305,7 +305,7 @@ func checkCommand(s *v1.TaskSpec) error {
 // launch makes a task: a fact, and a command to its agent.
 func (m *machine) launch(l *launch, o *offer) {
 	s, t, f := l.spec, l.task, l.task.framework
-	s.Task = t.id()
+	s.Task, s.Revision = t.id(), 0
 	s.Resources = amounts(t.resources, &m.kinds)
 	s.Resources.PortRanges = portRanges(t.ports)
 	x := state.Fact{

@@ -71,7 +71,7 @@ func (h *past) step() {
 	switch f, a := h.framework(), h.agent(); rapid.SampledFrom([]string{
 		"agent", "framework", "request", "request", "request", "accept", "accept", "accept", "decline", "finish", "finish", "finish", "kill", "lose agent",
 		"connect agent", "reboot", "lose framework", "connect framework", "unregister", "submit", "coordinator", "coordinator", "kill job", "tick", "tick",
-		"hold", "restart", "acks", "suppress", "remove", "partial",
+		"hold", "restart", "acks", "suppress", "remove", "partial", "resize", "resize",
 	}).Draw(rt, "step") {
 	case "agent":
 		if len(w.agents) < 5 {
@@ -116,6 +116,13 @@ func (h *past) step() {
 			f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Suppress{Suppress: &v1.Suppress{}}})
 			f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Accept{Accept: x}})
 			f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Revive{Revive: &v1.Revive{}}})
+		}
+	case "resize": // of a task that may have ended, by a revision that may be an old one
+		if f != nil {
+			f.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Resize{Resize: &v1.ResizeTask{
+				Task: &v1.TaskID{Sequence: uint64(1 + h.pick("seq", 5))}, Revision: uint64(1 + h.pick("revision", 2)),
+				Resources: &v1.Resources{CpuMilli: int64(500 * (1 + h.pick("cpu", 4))), MemoryBytes: int64(128+128*h.pick("mem", 3)) * mib, Ports: int64(h.pick("ports", 2))},
+			}}})
 		}
 	case "decline":
 		if f != nil {

@@ -202,6 +202,9 @@ func (m *machine) welcome(f *framework, s *frameworkSession) {
 	for _, t := range m.tasksOf(f) {
 		if !terminal(t.state) {
 			x.Tasks = append(x.Tasks, m.statusOf(t))
+			if t.revision > 0 {
+				x.Resized = append(x.Resized, m.resized(t))
+			}
 		}
 	}
 	m.say(f, &v1.FrameworkEvent{Event: &v1.FrameworkEvent_Registered{Registered: x}})

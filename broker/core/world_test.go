@@ -168,7 +168,7 @@ func (a *fakeAgent) connect() {
 	r := &v1.RegisterAgent{AgentId: a.id, Info: a.info}
 	for _, k := range a.keys() {
 		t := a.tasks[k]
-		r.Tasks = append(r.Tasks, &v1.RunningTask{Task: t.spec.Task, Resources: t.spec.Resources, State: t.state, JobId: t.spec.JobId})
+		r.Tasks = append(r.Tasks, &v1.RunningTask{Task: t.spec.Task, Resources: t.spec.Resources, State: t.state, JobId: t.spec.JobId, Revision: t.spec.Revision})
 	}
 	stopped := a.stopped
 	a.mu.Unlock()
@@ -238,6 +238,10 @@ func (a *fakeAgent) command(s api.AgentSession, c *v1.AgentCommand) {
 		a.tasks[k] = &fakeTask{spec: x.Launch, state: v1.TaskState_TASK_STATE_STAGING}
 		if a.auto {
 			a.say(s, k, v1.TaskState_TASK_STATE_RUNNING, 0, "")
+		}
+	case *v1.AgentCommand_Resize:
+		if t := a.tasks[key(x.Resize.Task)]; t != nil && x.Resize.Revision > t.spec.Revision {
+			t.spec.Resources, t.spec.Revision = x.Resize.Resources, x.Resize.Revision
 		}
 	case *v1.AgentCommand_Kill:
 		a.kill(s, x.Kill.Task)

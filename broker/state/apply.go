@@ -60,6 +60,8 @@ func (s *State) apply(f *Fact) error {
 		return s.taskLaunched(f)
 	case TaskEnded:
 		return s.taskEnded(f)
+	case TaskResized:
+		return s.taskResized(f)
 	}
 	return ErrNewer
 }

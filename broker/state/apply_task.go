@@ -40,7 +40,7 @@ func (s *State) taskLaunched(f *Fact) error {
 		r.flags = flagCoordinator
 	}
 	e = s.framework(f.Framework)
-	e.open(s.owner, f.Sequence).add(&r, f.Resources, f.Name, f.Ports)
+	e.open(s.owner, f.Sequence).add(&r, f.Resources, f.Name, f.Ports, 0)
 	e.high = f.Sequence
 	e.live++
 	e.records++
@@ -89,5 +89,24 @@ func (s *State) taskEnded(f *Fact) error {
 	e.drop(s.owner, p, i)
 	s.recordGone(agent)
 	s.frameworkSweep(f.Framework)
+	return nil
+}
+
+func (s *State) taskResized(f *Fact) error {
+	e := s.frameworks.get(f.Framework)
+	if e == nil {
+		return contradicts("no framework %d", f.Framework)
+	}
+	p, i := e.locate(f.Sequence)
+	if p < 0 {
+		return contradicts("no task %s/%d", e.record.ID, f.Sequence)
+	}
+	switch page := e.pages[p].page; {
+	case page.records[i].status != 0:
+		return contradicts("task %s/%d has ended", e.record.ID, f.Sequence)
+	case f.Version != page.revisionOf(&page.records[i])+1:
+		return contradicts("revision %d of task %s/%d after %d", f.Version, e.record.ID, f.Sequence, page.revisionOf(&page.records[i]))
+	}
+	s.framework(f.Framework).page(s.owner, p).resize(i, f.Resources, f.Version)
 	return nil
 }

@@ -40,6 +40,7 @@ func everyKind() []Fact {
 		{Kind: JobForgotten, Now: 16, Job: 70000},
 		{Kind: TaskLaunched, Now: 17, Framework: 300, Sequence: 1 << 40, Agent: 1, Job: 70000, Resources: v, Ports: ports, Name: "map-0", Code: 1, Flag: true, Wall: 10},
 		{Kind: TaskEnded, Now: 18, Framework: 300, Sequence: 1 << 40, Status: TaskFailed, Code: -9, Reason: 3, Wall: 11},
+		{Kind: TaskResized, Now: 19, Framework: 300, Sequence: 1 << 40, Resources: v, Version: 3},
 	}
 }
 
@@ -117,7 +118,7 @@ func TestNewerIsRefused(t *testing.T) {
 		t.Errorf("apply: %v", err)
 	}
 	snapshot := dump(t, &New().View)
-	snapshot[len(snapshotMagic)] = 2
+	snapshot[len(snapshotMagic)] = snapshotVersion + 1
 	if _, err := ReadSnapshot(bytes.NewReader(snapshot)); !errors.Is(err, ErrNewer) {
 		t.Errorf("snapshot: %v", err)
 	}

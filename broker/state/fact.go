@@ -46,6 +46,8 @@ const (
 	TaskLaunched
 	// TaskEnded: Framework, Sequence, Status (final state), Code (exit), Reason, Wall.
 	TaskEnded
+	// TaskResized: Framework, Sequence, Resources, Version (its revision, one more than before).
+	TaskResized
 )
 
 // Status of an agent.

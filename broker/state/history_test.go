@@ -76,6 +76,7 @@ func (h *history) fact() *Fact {
 		JobSubmitted, JobSubmitted, JobChanged, JobChanged, JobForgotten, JobForgotten,
 		TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched,
 		TaskEnded, TaskEnded, TaskEnded, TaskEnded, TaskEnded, TaskEnded, TaskEnded, TaskEnded,
+		TaskResized, TaskResized, TaskResized, TaskResized, TaskResized, TaskResized,
 	}
 	f.Kind = rapid.SampledFrom(kinds).Draw(h.t, "kind")
 	switch f.Kind {
@@ -131,8 +132,13 @@ func (h *history) fact() *Fact {
 		}
 	case JobForgotten:
 		f.Job = h.job()
-	case TaskEnded:
-		f.Framework, f.Status, f.Code, f.Reason = h.framework(), uint8(h.pick("final", 2, 7)), -1, 3
+	case TaskEnded, TaskResized:
+		f.Framework = h.framework()
+		if f.Kind == TaskEnded {
+			f.Status, f.Code, f.Reason = uint8(h.pick("final", 2, 7)), -1, 3
+		} else {
+			f.Resources = h.vector()
+		}
 		var live []uint64
 		for t := range h.s.TasksOfFramework(f.Framework) {
 			if t.Live() {
@@ -143,6 +149,9 @@ func (h *history) fact() *Fact {
 			f.Sequence = rapid.SampledFrom(live).Draw(h.t, "sequence")
 		} else {
 			f.Sequence = uint64(h.pick("sequence", 0, uint32(h.s.HighWater(f.Framework))))
+		}
+		if t, _ := h.s.Task(f.Framework, f.Sequence); f.Kind == TaskResized {
+			f.Version = t.Revision + uint64(h.pick("revision", 0, 5)+3)/4
 		}
 	case TaskLaunched:
 		f.Framework, f.Agent, f.Resources = h.framework(), h.agent(), h.vector()

@@ -8,7 +8,7 @@ var kindNames = [...]string{
 	RoleSet: "RoleSet", RoleRemoved: "RoleRemoved",
 	FrameworkAdmitted: "FrameworkAdmitted", FrameworkChanged: "FrameworkChanged", FrameworkEnded: "FrameworkEnded", FrameworkSaved: "FrameworkSaved",
 	JobSubmitted: "JobSubmitted", JobChanged: "JobChanged", JobForgotten: "JobForgotten",
-	TaskLaunched: "TaskLaunched", TaskEnded: "TaskEnded",
+	TaskLaunched: "TaskLaunched", TaskEnded: "TaskEnded", TaskResized: "TaskResized",
 }
 
 // String is the kind's name.

@@ -257,6 +257,12 @@ func (m *model) fold(f *Fact) bool {
 			return false
 		}
 		t.Status, t.Reason, t.Code, t.Ended = f.Status, f.Reason, f.Code, f.Wall
+	case TaskResized:
+		t := m.tasks[TaskID{f.Framework, f.Sequence}]
+		if t == nil || !t.Live() || f.Version != t.Revision+1 {
+			return false
+		}
+		t.Resources, t.Revision = f.Resources, f.Version
 	default:
 		return false
 	}

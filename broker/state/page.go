@@ -33,6 +33,7 @@ const (
 	flagCoordinator = 1 << iota
 	flagPorts       // the page has ports for it
 	flagDead        // forgotten; the record waits for its page to be compacted
+	flagResized     // the page has a revision for it
 )
 
 // page holds consecutive task records of one framework, by ascending sequence. Records hold no pointers, so a million
@@ -44,6 +45,12 @@ type page struct {
 	shapes  []resource.Vector
 	names   *strings.Builder // only grows, so names may be shared without copying
 	ports   []taskPorts
+	revised []taskRevision
+}
+
+type taskRevision struct {
+	sequence uint64
+	revision uint64
 }
 
 type taskPorts struct {
@@ -60,7 +67,7 @@ type pageRef struct {
 func newPage(o *owner) *page { return &page{owner: o, names: new(strings.Builder)} }
 
 func (p *page) clone(o *owner) *page {
-	c := &page{owner: o, live: p.live, shapes: slices.Clone(p.shapes), ports: slices.Clone(p.ports), names: new(strings.Builder)}
+	c := &page{owner: o, live: p.live, shapes: slices.Clone(p.shapes), ports: slices.Clone(p.ports), revised: slices.Clone(p.revised), names: new(strings.Builder)}
 	c.records = make([]record, len(p.records), max(len(p.records), pageSize))
 	copy(c.records, p.records)
 	c.names.WriteString(p.names.String())
@@ -72,13 +79,13 @@ func (p *page) compact(o *owner) *page {
 	c := newPage(o)
 	for i := range p.records {
 		if r := &p.records[i]; r.flags&flagDead == 0 {
-			c.add(r, p.shapes[r.shape], p.name(r), p.portsOf(r))
+			c.add(r, p.shapes[r.shape], p.name(r), p.portsOf(r), p.revisionOf(r))
 		}
 	}
 	return c
 }
 
-func (p *page) add(r *record, shape resource.Vector, name string, ports []resource.PortRange) {
+func (p *page) add(r *record, shape resource.Vector, name string, ports []resource.PortRange, revision uint64) {
 	n := *r
 	n.name, n.length = uint32(p.names.Len()), uint16(len(name))
 	p.names.WriteString(name)
@@ -91,13 +98,61 @@ func (p *page) add(r *record, shape resource.Vector, name string, ports []resour
 		p.shapes = append(p.shapes, shape)
 	}
 	n.shape = uint8(i)
-	n.flags &^= flagPorts
+	n.flags &^= flagPorts | flagResized
+	if revision > 0 {
+		n.flags |= flagResized
+		p.revised = append(p.revised, taskRevision{n.sequence, revision})
+	}
 	if len(ports) > 0 {
 		n.flags |= flagPorts
 		p.ports = append(p.ports, taskPorts{n.sequence, ports})
 	}
 	p.records = append(p.records, n)
 	p.live++
+}
+
+// resize gives the record at index i another shape. Tasks are resized any number of times, so a shape that no record has any
+// more gives its place to a new one.
+func (p *page) resize(i int, shape resource.Vector, revision uint64) {
+	r := &p.records[i]
+	at := slices.Index(p.shapes, shape)
+	if at < 0 {
+		var used [pageSize + 1]bool
+		for k := range p.records {
+			if s := p.records[k].shape; k != i && s <= pageSize {
+				used[s] = true
+			}
+		}
+		at = slices.Index(used[:], false) // there are more places than records
+		if at < len(p.shapes) {
+			p.shapes[at] = shape
+		} else {
+			at = len(p.shapes)
+			p.shapes = append(p.shapes, shape)
+		}
+	}
+	r.shape = uint8(at)
+	if r.flags&flagResized == 0 {
+		r.flags |= flagResized
+		p.revised = append(p.revised, taskRevision{r.sequence, revision})
+		return
+	}
+	for k := range p.revised {
+		if p.revised[k].sequence == r.sequence {
+			p.revised[k].revision = revision
+		}
+	}
+}
+
+func (p *page) revisionOf(r *record) uint64 {
+	if r.flags&flagResized != 0 {
+		for i := range p.revised {
+			if p.revised[i].sequence == r.sequence {
+				return p.revised[i].revision
+			}
+		}
+	}
+	return 0
 }
 
 func (p *page) name(r *record) string { return p.names.String()[r.name : r.name+uint32(r.length)] }
@@ -115,7 +170,7 @@ func (p *page) portsOf(r *record) []resource.PortRange {
 
 func (p *page) task(framework uint32, r *record) Task {
 	return Task{
-		TaskID: TaskID{framework, r.sequence}, Agent: r.agent, Job: r.job, Resources: p.shapes[r.shape], Ports: p.portsOf(r),
+		TaskID: TaskID{framework, r.sequence}, Agent: r.agent, Job: r.job, Resources: p.shapes[r.shape], Revision: p.revisionOf(r), Ports: p.portsOf(r),
 		Name: p.name(r), Locality: r.locality, Coordinator: r.flags&flagCoordinator != 0, Launched: r.launched,
 		Status: r.status, Reason: r.reason, Code: r.code, Ended: r.ended,
 	}

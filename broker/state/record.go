@@ -111,6 +111,7 @@ type Task struct {
 	Agent       uint32
 	Job         uint32 // 0: none
 	Resources   resource.Vector
+	Revision    uint64               // how often Resources were changed
 	Ports       []resource.PortRange // shared, read only
 	Name        string
 	Locality    uint8

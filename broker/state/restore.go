@@ -28,7 +28,7 @@ func readSnapshot(r *bufio.Reader) (*State, error) {
 	if string(head[:len(snapshotMagic)]) != snapshotMagic {
 		return nil, fmt.Errorf("%w: this is no snapshot", ErrCorrupt)
 	}
-	if v := head[len(snapshotMagic)]; v != snapshotVersion {
+	if v := head[len(snapshotMagic)]; v < firstSnapshot || v > snapshotVersion {
 		if v == 0 {
 			return nil, fmt.Errorf("%w: version 0", ErrCorrupt)
 		}
@@ -253,19 +253,24 @@ func (l *loader) loadTask(d *decoder) error {
 	if r.flags&flagPorts != 0 {
 		ports = d.ports()
 	}
+	var revision uint64
+	if r.flags&flagResized != 0 {
+		revision = d.uint64()
+	}
 	if r.status != 0 {
 		r.reason, r.code, r.ended = d.byte(), d.int32(), r.launched+d.int64()
 	}
 	agent := l.s.agents.get(r.agent)
 	switch {
-	case delta == 0 || r.sequence < l.task.sequence || r.flags&^(flagCoordinator|flagPorts) != 0 ||
+	case delta == 0 || r.sequence < l.task.sequence || r.flags&^(flagCoordinator|flagPorts|flagResized) != 0 ||
+		(r.flags&flagResized != 0) != (revision > 0) ||
 		(r.flags&flagPorts != 0) != (len(ports) > 0) || portsFit(ports) != nil:
 		return fmt.Errorf("%w: task %s/%d", ErrCorrupt, l.f.record.ID, r.sequence)
 	case int(shape) >= len(l.shapes) || agent == nil:
 		return fmt.Errorf("%w: task %s/%d of shape %d on agent %d", ErrCorrupt, l.f.record.ID, r.sequence, shape, r.agent)
 	}
 	l.task = r
-	l.f.open(l.s.owner, r.sequence).add(&r, l.shapes[shape], name, ports)
+	l.f.open(l.s.owner, r.sequence).add(&r, l.shapes[shape], name, ports, revision)
 	l.f.records++
 	l.s.records++
 	agent.records++

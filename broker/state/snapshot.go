@@ -17,7 +17,8 @@ import (
 // tasks) is not written. The same state gives the same bytes.
 const (
 	snapshotMagic   = "fwstate\n"
-	snapshotVersion = 1
+	snapshotVersion = 2         // since tasks are resized
+	firstSnapshot   = 1         // that can be read; it knows no revisions
 	blockSize       = 256 << 10 // a block is written once it has this many bytes
 	maxBlock        = 32 << 20
 )
@@ -222,6 +223,9 @@ func (e *snapshotWriter) task(p *page, r, last *record, foreign bool) {
 	b = binary.AppendVarint(b, r.launched-last.launched)
 	if r.flags&flagPorts != 0 {
 		b = appendPorts(b, ports)
+	}
+	if r.flags&flagResized != 0 {
+		b = binary.AppendUvarint(b, p.revisionOf(r))
 	}
 	if r.status != 0 {
 		b = append(b, r.reason)

@@ -884,8 +884,10 @@ type TaskSpec struct {
 	// Secret of the job, for map output requests (HMAC) and the coordinator's umbilical. Set by the broker.
 	JobSecret []byte `protobuf:"bytes,10,opt,name=job_secret,json=jobSecret,proto3" json:"job_secret,omitempty"`
 	// Name of an agent service that starts this task instead of a plain container; empty: plain.
-	Service       string `protobuf:"bytes,11,opt,name=service,proto3" json:"service,omitempty"`
-	Coordinator   bool   `protobuf:"varint,12,opt,name=coordinator,proto3" json:"coordinator,omitempty"` // set by the launcher: this task is a job's coordinator
+	Service     string `protobuf:"bytes,11,opt,name=service,proto3" json:"service,omitempty"`
+	Coordinator bool   `protobuf:"varint,12,opt,name=coordinator,proto3" json:"coordinator,omitempty"` // set by the launcher: this task is a job's coordinator
+	// Counts how often resources were changed since the launch. Set by the broker and by the agent.
+	Revision      uint64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1004,6 +1006,139 @@ func (x *TaskSpec) GetCoordinator() bool {
 	return false
 }
 
+func (x *TaskSpec) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Changes the cpu and memory of a live task; all other amounts are as before. revision is one more than the present one
+// (0 at the launch), so that a call that is repeated does nothing twice: the present revision with the present resources is
+// answered with TaskResized again. Less is always granted, more only if the agent has it free now and no limit of a role
+// forbids it, else the call is refused; it never waits.
+type ResizeTask struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *TaskID                `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Resources     *Resources             `protobuf:"bytes,2,opt,name=resources,proto3" json:"resources,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResizeTask) Reset() {
+	*x = ResizeTask{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResizeTask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResizeTask) ProtoMessage() {}
+
+func (x *ResizeTask) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResizeTask.ProtoReflect.Descriptor instead.
+func (*ResizeTask) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ResizeTask) GetTask() *TaskID {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *ResizeTask) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *ResizeTask) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// The resources of a task are durably these. Its agent, which gets the same message, changes the limits of the running
+// container.
+type TaskResized struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          *TaskID                `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Resources     *Resources             `protobuf:"bytes,2,opt,name=resources,proto3" json:"resources,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TaskResized) Reset() {
+	*x = TaskResized{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TaskResized) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TaskResized) ProtoMessage() {}
+
+func (x *TaskResized) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TaskResized.ProtoReflect.Descriptor instead.
+func (*TaskResized) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TaskResized) GetTask() *TaskID {
+	if x != nil {
+		return x.Task
+	}
+	return nil
+}
+
+func (x *TaskResized) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *TaskResized) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type AgentInfo struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Host           string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`           // the name that it is known by (and that HDFS reports)
@@ -1024,7 +1159,7 @@ type AgentInfo struct {
 
 func (x *AgentInfo) Reset() {
 	*x = AgentInfo{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[8]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1171,7 @@ func (x *AgentInfo) String() string {
 func (*AgentInfo) ProtoMessage() {}
 
 func (x *AgentInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[8]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1184,7 @@ func (x *AgentInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentInfo.ProtoReflect.Descriptor instead.
 func (*AgentInfo) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{8}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AgentInfo) GetHost() string {
@@ -1147,7 +1282,7 @@ type RegisterAgent struct {
 
 func (x *RegisterAgent) Reset() {
 	*x = RegisterAgent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[9]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1294,7 @@ func (x *RegisterAgent) String() string {
 func (*RegisterAgent) ProtoMessage() {}
 
 func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[9]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1307,7 @@ func (x *RegisterAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterAgent.ProtoReflect.Descriptor instead.
 func (*RegisterAgent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{9}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RegisterAgent) GetAgentId() string {
@@ -1203,13 +1338,14 @@ type RunningTask struct {
 	State         TaskState              `protobuf:"varint,3,opt,name=state,proto3,enum=fairway.v1.TaskState" json:"state,omitempty"`
 	JobId         string                 `protobuf:"bytes,4,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Revision      uint64                 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"` // of resources
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunningTask) Reset() {
 	*x = RunningTask{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[10]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1357,7 @@ func (x *RunningTask) String() string {
 func (*RunningTask) ProtoMessage() {}
 
 func (x *RunningTask) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[10]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1370,7 @@ func (x *RunningTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunningTask.ProtoReflect.Descriptor instead.
 func (*RunningTask) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{10}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RunningTask) GetTask() *TaskID {
@@ -1272,6 +1408,13 @@ func (x *RunningTask) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *RunningTask) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type AgentMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -1288,7 +1431,7 @@ type AgentMessage struct {
 
 func (x *AgentMessage) Reset() {
 	*x = AgentMessage{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[11]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1443,7 @@ func (x *AgentMessage) String() string {
 func (*AgentMessage) ProtoMessage() {}
 
 func (x *AgentMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[11]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1456,7 @@ func (x *AgentMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentMessage.ProtoReflect.Descriptor instead.
 func (*AgentMessage) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{11}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AgentMessage) GetMessage() isAgentMessage_Message {
@@ -1414,7 +1557,7 @@ type ServiceReports struct {
 
 func (x *ServiceReports) Reset() {
 	*x = ServiceReports{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1569,7 @@ func (x *ServiceReports) String() string {
 func (*ServiceReports) ProtoMessage() {}
 
 func (x *ServiceReports) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[12]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1582,7 @@ func (x *ServiceReports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceReports.ProtoReflect.Descriptor instead.
 func (*ServiceReports) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{12}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ServiceReports) GetReports() []*ServiceReport {
@@ -1461,7 +1604,7 @@ type ServiceReport struct {
 
 func (x *ServiceReport) Reset() {
 	*x = ServiceReport{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1616,7 @@ func (x *ServiceReport) String() string {
 func (*ServiceReport) ProtoMessage() {}
 
 func (x *ServiceReport) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[13]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1629,7 @@ func (x *ServiceReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceReport.ProtoReflect.Descriptor instead.
 func (*ServiceReport) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{13}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ServiceReport) GetService() string {
@@ -1528,7 +1671,7 @@ type AgentHeartbeat struct {
 
 func (x *AgentHeartbeat) Reset() {
 	*x = AgentHeartbeat{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1683,7 @@ func (x *AgentHeartbeat) String() string {
 func (*AgentHeartbeat) ProtoMessage() {}
 
 func (x *AgentHeartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[14]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1696,7 @@ func (x *AgentHeartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentHeartbeat.ProtoReflect.Descriptor instead.
 func (*AgentHeartbeat) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{14}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AgentHeartbeat) GetDiskFreeBytes() int64 {
@@ -1589,6 +1732,7 @@ type AgentCommand struct {
 	//	*AgentCommand_Acknowledge
 	//	*AgentCommand_JobEnded
 	//	*AgentCommand_Shutdown
+	//	*AgentCommand_Resize
 	Command       isAgentCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1596,7 +1740,7 @@ type AgentCommand struct {
 
 func (x *AgentCommand) Reset() {
 	*x = AgentCommand{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1752,7 @@ func (x *AgentCommand) String() string {
 func (*AgentCommand) ProtoMessage() {}
 
 func (x *AgentCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[15]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1765,7 @@ func (x *AgentCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentCommand.ProtoReflect.Descriptor instead.
 func (*AgentCommand) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{15}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AgentCommand) GetEpoch() uint64 {
@@ -1692,6 +1836,15 @@ func (x *AgentCommand) GetShutdown() *AgentShutdown {
 	return nil
 }
 
+func (x *AgentCommand) GetResize() *TaskResized {
+	if x != nil {
+		if x, ok := x.Command.(*AgentCommand_Resize); ok {
+			return x.Resize
+		}
+	}
+	return nil
+}
+
 type isAgentCommand_Command interface {
 	isAgentCommand_Command()
 }
@@ -1720,6 +1873,10 @@ type AgentCommand_Shutdown struct {
 	Shutdown *AgentShutdown `protobuf:"bytes,7,opt,name=shutdown,proto3,oneof"`
 }
 
+type AgentCommand_Resize struct {
+	Resize *TaskResized `protobuf:"bytes,8,opt,name=resize,proto3,oneof"` // one whose revision the agent knows already changes nothing
+}
+
 func (*AgentCommand_Registered) isAgentCommand_Command() {}
 
 func (*AgentCommand_Launch) isAgentCommand_Command() {}
@@ -1731,6 +1888,8 @@ func (*AgentCommand_Acknowledge) isAgentCommand_Command() {}
 func (*AgentCommand_JobEnded) isAgentCommand_Command() {}
 
 func (*AgentCommand_Shutdown) isAgentCommand_Command() {}
+
+func (*AgentCommand_Resize) isAgentCommand_Command() {}
 
 type AgentRegistered struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -1744,7 +1903,7 @@ type AgentRegistered struct {
 
 func (x *AgentRegistered) Reset() {
 	*x = AgentRegistered{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +1915,7 @@ func (x *AgentRegistered) String() string {
 func (*AgentRegistered) ProtoMessage() {}
 
 func (x *AgentRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[16]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +1928,7 @@ func (x *AgentRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentRegistered.ProtoReflect.Descriptor instead.
 func (*AgentRegistered) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{16}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AgentRegistered) GetAgentId() string {
@@ -1811,7 +1970,7 @@ type KillTask struct {
 
 func (x *KillTask) Reset() {
 	*x = KillTask{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1982,7 @@ func (x *KillTask) String() string {
 func (*KillTask) ProtoMessage() {}
 
 func (x *KillTask) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[17]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +1995,7 @@ func (x *KillTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillTask.ProtoReflect.Descriptor instead.
 func (*KillTask) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{17}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *KillTask) GetTask() *TaskID {
@@ -1870,7 +2029,7 @@ type AcknowledgeStatus struct {
 
 func (x *AcknowledgeStatus) Reset() {
 	*x = AcknowledgeStatus{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2041,7 @@ func (x *AcknowledgeStatus) String() string {
 func (*AcknowledgeStatus) ProtoMessage() {}
 
 func (x *AcknowledgeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[18]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2054,7 @@ func (x *AcknowledgeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeStatus.ProtoReflect.Descriptor instead.
 func (*AcknowledgeStatus) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{18}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AcknowledgeStatus) GetTask() *TaskID {
@@ -1921,7 +2080,7 @@ type JobEnded struct {
 
 func (x *JobEnded) Reset() {
 	*x = JobEnded{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1933,7 +2092,7 @@ func (x *JobEnded) String() string {
 func (*JobEnded) ProtoMessage() {}
 
 func (x *JobEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[19]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1946,7 +2105,7 @@ func (x *JobEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobEnded.ProtoReflect.Descriptor instead.
 func (*JobEnded) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{19}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JobEnded) GetJobId() string {
@@ -1965,7 +2124,7 @@ type AgentShutdown struct {
 
 func (x *AgentShutdown) Reset() {
 	*x = AgentShutdown{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1977,7 +2136,7 @@ func (x *AgentShutdown) String() string {
 func (*AgentShutdown) ProtoMessage() {}
 
 func (x *AgentShutdown) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[20]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1990,7 +2149,7 @@ func (x *AgentShutdown) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentShutdown.ProtoReflect.Descriptor instead.
 func (*AgentShutdown) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{20}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AgentShutdown) GetReason() string {
@@ -2018,6 +2177,7 @@ type FrameworkCall struct {
 	//	*FrameworkCall_SaveState
 	//	*FrameworkCall_Heartbeat
 	//	*FrameworkCall_ChangeRole
+	//	*FrameworkCall_Resize
 	Call          isFrameworkCall_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2025,7 +2185,7 @@ type FrameworkCall struct {
 
 func (x *FrameworkCall) Reset() {
 	*x = FrameworkCall{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2197,7 @@ func (x *FrameworkCall) String() string {
 func (*FrameworkCall) ProtoMessage() {}
 
 func (x *FrameworkCall) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[21]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2210,7 @@ func (x *FrameworkCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkCall.ProtoReflect.Descriptor instead.
 func (*FrameworkCall) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{21}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FrameworkCall) GetCall() isFrameworkCall_Call {
@@ -2186,6 +2346,15 @@ func (x *FrameworkCall) GetChangeRole() *ChangeRole {
 	return nil
 }
 
+func (x *FrameworkCall) GetResize() *ResizeTask {
+	if x != nil {
+		if x, ok := x.Call.(*FrameworkCall_Resize); ok {
+			return x.Resize
+		}
+	}
+	return nil
+}
+
 type isFrameworkCall_Call interface {
 	isFrameworkCall_Call()
 }
@@ -2246,6 +2415,10 @@ type FrameworkCall_ChangeRole struct {
 	ChangeRole *ChangeRole `protobuf:"bytes,14,opt,name=change_role,json=changeRole,proto3,oneof"`
 }
 
+type FrameworkCall_Resize struct {
+	Resize *ResizeTask `protobuf:"bytes,15,opt,name=resize,proto3,oneof"`
+}
+
 func (*FrameworkCall_Register) isFrameworkCall_Call() {}
 
 func (*FrameworkCall_Requests) isFrameworkCall_Call() {}
@@ -2274,6 +2447,8 @@ func (*FrameworkCall_Heartbeat) isFrameworkCall_Call() {}
 
 func (*FrameworkCall_ChangeRole) isFrameworkCall_Call() {}
 
+func (*FrameworkCall_Resize) isFrameworkCall_Call() {}
+
 type RegisterFramework struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FrameworkId   string                 `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"` // empty: new; else re-register
@@ -2292,7 +2467,7 @@ type RegisterFramework struct {
 
 func (x *RegisterFramework) Reset() {
 	*x = RegisterFramework{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2479,7 @@ func (x *RegisterFramework) String() string {
 func (*RegisterFramework) ProtoMessage() {}
 
 func (x *RegisterFramework) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[22]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2492,7 @@ func (x *RegisterFramework) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterFramework.ProtoReflect.Descriptor instead.
 func (*RegisterFramework) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{22}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RegisterFramework) GetFrameworkId() string {
@@ -2403,7 +2578,7 @@ type UpdateRequests struct {
 
 func (x *UpdateRequests) Reset() {
 	*x = UpdateRequests{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2590,7 @@ func (x *UpdateRequests) String() string {
 func (*UpdateRequests) ProtoMessage() {}
 
 func (x *UpdateRequests) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[23]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2603,7 @@ func (x *UpdateRequests) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequests.ProtoReflect.Descriptor instead.
 func (*UpdateRequests) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{23}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UpdateRequests) GetGroups() []*RequestGroup {
@@ -2472,7 +2647,7 @@ type RequestGroup struct {
 
 func (x *RequestGroup) Reset() {
 	*x = RequestGroup{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2484,7 +2659,7 @@ func (x *RequestGroup) String() string {
 func (*RequestGroup) ProtoMessage() {}
 
 func (x *RequestGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[24]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2497,7 +2672,7 @@ func (x *RequestGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestGroup.ProtoReflect.Descriptor instead.
 func (*RequestGroup) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{24}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RequestGroup) GetId() uint64 {
@@ -2596,7 +2771,7 @@ type HostWant struct {
 
 func (x *HostWant) Reset() {
 	*x = HostWant{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2608,7 +2783,7 @@ func (x *HostWant) String() string {
 func (*HostWant) ProtoMessage() {}
 
 func (x *HostWant) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[25]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2621,7 +2796,7 @@ func (x *HostWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostWant.ProtoReflect.Descriptor instead.
 func (*HostWant) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{25}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HostWant) GetHost() string {
@@ -2662,7 +2837,7 @@ type RackWant struct {
 
 func (x *RackWant) Reset() {
 	*x = RackWant{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2849,7 @@ func (x *RackWant) String() string {
 func (*RackWant) ProtoMessage() {}
 
 func (x *RackWant) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[26]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2862,7 @@ func (x *RackWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RackWant.ProtoReflect.Descriptor instead.
 func (*RackWant) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{26}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RackWant) GetRack() string {
@@ -2725,7 +2900,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2912,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[27]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2925,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{27}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Offer) GetId() uint64 {
@@ -2857,7 +3032,7 @@ type AcceptOffer struct {
 
 func (x *AcceptOffer) Reset() {
 	*x = AcceptOffer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +3044,7 @@ func (x *AcceptOffer) String() string {
 func (*AcceptOffer) ProtoMessage() {}
 
 func (x *AcceptOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[28]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +3057,7 @@ func (x *AcceptOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptOffer.ProtoReflect.Descriptor instead.
 func (*AcceptOffer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{28}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AcceptOffer) GetOffer() uint64 {
@@ -2923,7 +3098,7 @@ type DeclineOffers struct {
 
 func (x *DeclineOffers) Reset() {
 	*x = DeclineOffers{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3110,7 @@ func (x *DeclineOffers) String() string {
 func (*DeclineOffers) ProtoMessage() {}
 
 func (x *DeclineOffers) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[29]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3123,7 @@ func (x *DeclineOffers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeclineOffers.ProtoReflect.Descriptor instead.
 func (*DeclineOffers) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{29}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeclineOffers) GetOffers() []uint64 {
@@ -2976,7 +3151,7 @@ type ChangeRole struct {
 
 func (x *ChangeRole) Reset() {
 	*x = ChangeRole{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2988,7 +3163,7 @@ func (x *ChangeRole) String() string {
 func (*ChangeRole) ProtoMessage() {}
 
 func (x *ChangeRole) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[30]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3001,7 +3176,7 @@ func (x *ChangeRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRole.ProtoReflect.Descriptor instead.
 func (*ChangeRole) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{30}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ChangeRole) GetRole() string {
@@ -3019,7 +3194,7 @@ type Suppress struct {
 
 func (x *Suppress) Reset() {
 	*x = Suppress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3031,7 +3206,7 @@ func (x *Suppress) String() string {
 func (*Suppress) ProtoMessage() {}
 
 func (x *Suppress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[31]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3044,7 +3219,7 @@ func (x *Suppress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppress.ProtoReflect.Descriptor instead.
 func (*Suppress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{31}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{33}
 }
 
 type Revive struct {
@@ -3055,7 +3230,7 @@ type Revive struct {
 
 func (x *Revive) Reset() {
 	*x = Revive{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3067,7 +3242,7 @@ func (x *Revive) String() string {
 func (*Revive) ProtoMessage() {}
 
 func (x *Revive) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[32]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3080,7 +3255,7 @@ func (x *Revive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revive.ProtoReflect.Descriptor instead.
 func (*Revive) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{32}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{34}
 }
 
 type Heartbeat struct {
@@ -3091,7 +3266,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3278,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[33]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3291,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{33}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{35}
 }
 
 type Reconcile struct {
@@ -3128,7 +3303,7 @@ type Reconcile struct {
 
 func (x *Reconcile) Reset() {
 	*x = Reconcile{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3140,7 +3315,7 @@ func (x *Reconcile) String() string {
 func (*Reconcile) ProtoMessage() {}
 
 func (x *Reconcile) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[34]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3153,7 +3328,7 @@ func (x *Reconcile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconcile.ProtoReflect.Descriptor instead.
 func (*Reconcile) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{34}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Reconcile) GetTasks() []*TaskID {
@@ -3176,7 +3351,7 @@ type JobProgress struct {
 
 func (x *JobProgress) Reset() {
 	*x = JobProgress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3363,7 @@ func (x *JobProgress) String() string {
 func (*JobProgress) ProtoMessage() {}
 
 func (x *JobProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[35]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3376,7 @@ func (x *JobProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobProgress.ProtoReflect.Descriptor instead.
 func (*JobProgress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{35}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *JobProgress) GetPhase() JobPhase {
@@ -3253,7 +3428,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3265,7 +3440,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[36]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3278,7 +3453,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{36}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Progress) GetName() string {
@@ -3335,7 +3510,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3347,7 +3522,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[37]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3360,7 +3535,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{37}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Counter) GetGroup() string {
@@ -3403,7 +3578,7 @@ type Unregister struct {
 
 func (x *Unregister) Reset() {
 	*x = Unregister{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3590,7 @@ func (x *Unregister) String() string {
 func (*Unregister) ProtoMessage() {}
 
 func (x *Unregister) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[38]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3603,7 @@ func (x *Unregister) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unregister.ProtoReflect.Descriptor instead.
 func (*Unregister) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{38}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Unregister) GetPhase() JobPhase {
@@ -3469,7 +3644,7 @@ type SaveState struct {
 
 func (x *SaveState) Reset() {
 	*x = SaveState{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3481,7 +3656,7 @@ func (x *SaveState) String() string {
 func (*SaveState) ProtoMessage() {}
 
 func (x *SaveState) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[39]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3494,7 +3669,7 @@ func (x *SaveState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveState.ProtoReflect.Descriptor instead.
 func (*SaveState) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{39}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SaveState) GetVersion() uint64 {
@@ -3526,6 +3701,7 @@ type FrameworkEvent struct {
 	//	*FrameworkEvent_RequestsChanged
 	//	*FrameworkEvent_Accepted
 	//	*FrameworkEvent_RoleChanged
+	//	*FrameworkEvent_Resized
 	Event         isFrameworkEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3533,7 +3709,7 @@ type FrameworkEvent struct {
 
 func (x *FrameworkEvent) Reset() {
 	*x = FrameworkEvent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3545,7 +3721,7 @@ func (x *FrameworkEvent) String() string {
 func (*FrameworkEvent) ProtoMessage() {}
 
 func (x *FrameworkEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[40]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3558,7 +3734,7 @@ func (x *FrameworkEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkEvent.ProtoReflect.Descriptor instead.
 func (*FrameworkEvent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{40}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FrameworkEvent) GetEvent() isFrameworkEvent_Event {
@@ -3667,6 +3843,15 @@ func (x *FrameworkEvent) GetRoleChanged() *RoleChanged {
 	return nil
 }
 
+func (x *FrameworkEvent) GetResized() *TaskResized {
+	if x != nil {
+		if x, ok := x.Event.(*FrameworkEvent_Resized); ok {
+			return x.Resized
+		}
+	}
+	return nil
+}
+
 type isFrameworkEvent_Event interface {
 	isFrameworkEvent_Event()
 }
@@ -3715,6 +3900,10 @@ type FrameworkEvent_RoleChanged struct {
 	RoleChanged *RoleChanged `protobuf:"bytes,11,opt,name=role_changed,json=roleChanged,proto3,oneof"`
 }
 
+type FrameworkEvent_Resized struct {
+	Resized *TaskResized `protobuf:"bytes,12,opt,name=resized,proto3,oneof"`
+}
+
 func (*FrameworkEvent_Registered) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_Offers) isFrameworkEvent_Event() {}
@@ -3737,6 +3926,8 @@ func (*FrameworkEvent_Accepted) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_RoleChanged) isFrameworkEvent_Event() {}
 
+func (*FrameworkEvent_Resized) isFrameworkEvent_Event() {}
+
 type FrameworkRegistered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FrameworkId   string                 `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
@@ -3746,14 +3937,15 @@ type FrameworkRegistered struct {
 	JobSecret     []byte                 `protobuf:"bytes,5,opt,name=job_secret,json=jobSecret,proto3" json:"job_secret,omitempty"`
 	StateVersion  uint64                 `protobuf:"varint,6,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
 	State         []byte                 `protobuf:"bytes,7,opt,name=state,proto3" json:"state,omitempty"`
-	Tasks         []*TaskStatus          `protobuf:"bytes,8,rep,name=tasks,proto3" json:"tasks,omitempty"` // of a re-registered framework: all that live
+	Tasks         []*TaskStatus          `protobuf:"bytes,8,rep,name=tasks,proto3" json:"tasks,omitempty"`     // of a re-registered framework: all that live
+	Resized       []*TaskResized         `protobuf:"bytes,9,rep,name=resized,proto3" json:"resized,omitempty"` // those of them that were resized, as they are now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FrameworkRegistered) Reset() {
 	*x = FrameworkRegistered{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3765,7 +3957,7 @@ func (x *FrameworkRegistered) String() string {
 func (*FrameworkRegistered) ProtoMessage() {}
 
 func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[41]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3778,7 +3970,7 @@ func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkRegistered.ProtoReflect.Descriptor instead.
 func (*FrameworkRegistered) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{41}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FrameworkRegistered) GetFrameworkId() string {
@@ -3837,6 +4029,13 @@ func (x *FrameworkRegistered) GetTasks() []*TaskStatus {
 	return nil
 }
 
+func (x *FrameworkRegistered) GetResized() []*TaskResized {
+	if x != nil {
+		return x.Resized
+	}
+	return nil
+}
+
 type Offers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Offers        []*Offer               `protobuf:"bytes,1,rep,name=offers,proto3" json:"offers,omitempty"`
@@ -3846,7 +4045,7 @@ type Offers struct {
 
 func (x *Offers) Reset() {
 	*x = Offers{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3858,7 +4057,7 @@ func (x *Offers) String() string {
 func (*Offers) ProtoMessage() {}
 
 func (x *Offers) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[42]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3871,7 +4070,7 @@ func (x *Offers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offers.ProtoReflect.Descriptor instead.
 func (*Offers) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{42}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Offers) GetOffers() []*Offer {
@@ -3891,7 +4090,7 @@ type RescindOffer struct {
 
 func (x *RescindOffer) Reset() {
 	*x = RescindOffer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3903,7 +4102,7 @@ func (x *RescindOffer) String() string {
 func (*RescindOffer) ProtoMessage() {}
 
 func (x *RescindOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3916,7 +4115,7 @@ func (x *RescindOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescindOffer.ProtoReflect.Descriptor instead.
 func (*RescindOffer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RescindOffer) GetOffer() uint64 {
@@ -3945,7 +4144,7 @@ type AgentLost struct {
 
 func (x *AgentLost) Reset() {
 	*x = AgentLost{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3957,7 +4156,7 @@ func (x *AgentLost) String() string {
 func (*AgentLost) ProtoMessage() {}
 
 func (x *AgentLost) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3970,7 +4169,7 @@ func (x *AgentLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLost.ProtoReflect.Descriptor instead.
 func (*AgentLost) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AgentLost) GetAgentId() string {
@@ -4017,7 +4216,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4029,7 +4228,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4042,7 +4241,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Refused) GetCall() string {
@@ -4104,7 +4303,7 @@ type KillJob struct {
 
 func (x *KillJob) Reset() {
 	*x = KillJob{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4116,7 +4315,7 @@ func (x *KillJob) String() string {
 func (*KillJob) ProtoMessage() {}
 
 func (x *KillJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4129,7 +4328,7 @@ func (x *KillJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJob.ProtoReflect.Descriptor instead.
 func (*KillJob) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *KillJob) GetJobId() string {
@@ -4155,7 +4354,7 @@ type StateSaved struct {
 
 func (x *StateSaved) Reset() {
 	*x = StateSaved{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4167,7 +4366,7 @@ func (x *StateSaved) String() string {
 func (*StateSaved) ProtoMessage() {}
 
 func (x *StateSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4180,7 +4379,7 @@ func (x *StateSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaved.ProtoReflect.Descriptor instead.
 func (*StateSaved) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *StateSaved) GetVersion() uint64 {
@@ -4200,7 +4399,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4212,7 +4411,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4225,7 +4424,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Accepted) GetOffer() uint64 {
@@ -4244,7 +4443,7 @@ type RoleChanged struct {
 
 func (x *RoleChanged) Reset() {
 	*x = RoleChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4256,7 +4455,7 @@ func (x *RoleChanged) String() string {
 func (*RoleChanged) ProtoMessage() {}
 
 func (x *RoleChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4269,7 +4468,7 @@ func (x *RoleChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleChanged.ProtoReflect.Descriptor instead.
 func (*RoleChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RoleChanged) GetRole() string {
@@ -4290,7 +4489,7 @@ type RequestsChanged struct {
 
 func (x *RequestsChanged) Reset() {
 	*x = RequestsChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4302,7 +4501,7 @@ func (x *RequestsChanged) String() string {
 func (*RequestsChanged) ProtoMessage() {}
 
 func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4315,7 +4514,7 @@ func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestsChanged.ProtoReflect.Descriptor instead.
 func (*RequestsChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RequestsChanged) GetGroup() uint64 {
@@ -4347,7 +4546,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4359,7 +4558,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4372,7 +4571,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
 }
 
 type Cluster struct {
@@ -4397,7 +4596,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4409,7 +4608,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4422,7 +4621,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Cluster) GetVersion() string {
@@ -4542,7 +4741,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4554,7 +4753,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4567,7 +4766,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Role) GetPath() string {
@@ -4655,7 +4854,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4667,7 +4866,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4680,7 +4879,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
 }
 
 type ListRolesResponse struct {
@@ -4692,7 +4891,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4704,7 +4903,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4717,7 +4916,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListRolesResponse) GetRoles() []*Role {
@@ -4737,7 +4936,7 @@ type SetRoleRequest struct {
 
 func (x *SetRoleRequest) Reset() {
 	*x = SetRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4749,7 +4948,7 @@ func (x *SetRoleRequest) String() string {
 func (*SetRoleRequest) ProtoMessage() {}
 
 func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4762,7 +4961,7 @@ func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SetRoleRequest) GetRole() *Role {
@@ -4788,7 +4987,7 @@ type RemoveRoleRequest struct {
 
 func (x *RemoveRoleRequest) Reset() {
 	*x = RemoveRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4800,7 +4999,7 @@ func (x *RemoveRoleRequest) String() string {
 func (*RemoveRoleRequest) ProtoMessage() {}
 
 func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4813,7 +5012,7 @@ func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RemoveRoleRequest) GetPath() string {
@@ -4831,7 +5030,7 @@ type RemoveRoleResponse struct {
 
 func (x *RemoveRoleResponse) Reset() {
 	*x = RemoveRoleResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4843,7 +5042,7 @@ func (x *RemoveRoleResponse) String() string {
 func (*RemoveRoleResponse) ProtoMessage() {}
 
 func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4856,7 +5055,7 @@ func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRoleResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
 }
 
 type Agent struct {
@@ -4876,7 +5075,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4888,7 +5087,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4901,7 +5100,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Agent) GetId() string {
@@ -4977,7 +5176,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4989,7 +5188,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5002,7 +5201,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -5029,7 +5228,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5041,7 +5240,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5054,7 +5253,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -5087,7 +5286,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5099,7 +5298,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,7 +5311,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -5202,7 +5401,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5214,7 +5413,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5227,7 +5426,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Job) GetId() string {
@@ -5404,7 +5603,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5416,7 +5615,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5429,7 +5628,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5477,7 +5676,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5489,7 +5688,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5502,7 +5701,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5528,7 +5727,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5540,7 +5739,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5553,7 +5752,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5573,7 +5772,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5585,7 +5784,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5598,7 +5797,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5624,7 +5823,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5636,7 +5835,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5649,7 +5848,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -5673,7 +5872,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5685,7 +5884,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5698,7 +5897,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -5758,7 +5957,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5770,7 +5969,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5783,7 +5982,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -5846,7 +6045,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5858,7 +6057,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5871,7 +6070,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Refusal) GetReason() string {
@@ -5907,7 +6106,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5919,7 +6118,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5932,7 +6131,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -5973,7 +6172,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5985,7 +6184,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5998,7 +6197,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -6036,7 +6235,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6048,7 +6247,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6061,7 +6260,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -6157,7 +6356,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6169,7 +6368,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6182,7 +6381,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -6201,7 +6400,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6213,7 +6412,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6226,7 +6425,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -6246,7 +6445,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6258,7 +6457,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6271,7 +6470,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6300,7 +6499,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6312,7 +6511,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6325,7 +6524,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -6425,7 +6624,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x04user\x18\x05 \x01(\tR\x04user\x1a6\n" +
 	"\bEnvEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x03\n" +
 	"\bTaskSpec\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fairway.v1.TaskIDR\x04task\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x123\n" +
@@ -6440,7 +6639,17 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"job_secret\x18\n" +
 	" \x01(\fR\tjobSecret\x12\x18\n" +
 	"\aservice\x18\v \x01(\tR\aservice\x12 \n" +
-	"\vcoordinator\x18\f \x01(\bR\vcoordinator\"\xf2\x03\n" +
+	"\vcoordinator\x18\f \x01(\bR\vcoordinator\x12\x1a\n" +
+	"\brevision\x18\r \x01(\x04R\brevision\"\x85\x01\n" +
+	"\n" +
+	"ResizeTask\x12&\n" +
+	"\x04task\x18\x01 \x01(\v2\x12.fairway.v1.TaskIDR\x04task\x123\n" +
+	"\tresources\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\tresources\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"\x86\x01\n" +
+	"\vTaskResized\x12&\n" +
+	"\x04task\x18\x01 \x01(\v2\x12.fairway.v1.TaskIDR\x04task\x123\n" +
+	"\tresources\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\tresources\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\"\xf2\x03\n" +
 	"\tAgentInfo\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x12\n" +
@@ -6463,13 +6672,14 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\rRegisterAgent\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12)\n" +
 	"\x04info\x18\x02 \x01(\v2\x15.fairway.v1.AgentInfoR\x04info\x12-\n" +
-	"\x05tasks\x18\x03 \x03(\v2\x17.fairway.v1.RunningTaskR\x05tasks\"\xc4\x01\n" +
+	"\x05tasks\x18\x03 \x03(\v2\x17.fairway.v1.RunningTaskR\x05tasks\"\xe0\x01\n" +
 	"\vRunningTask\x12&\n" +
 	"\x04task\x18\x01 \x01(\v2\x12.fairway.v1.TaskIDR\x04task\x123\n" +
 	"\tresources\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\tresources\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.fairway.v1.TaskStateR\x05state\x12\x15\n" +
 	"\x06job_id\x18\x04 \x01(\tR\x05jobId\x12\x14\n" +
-	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"\xa9\x02\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\xa9\x02\n" +
 	"\fAgentMessage\x127\n" +
 	"\bregister\x18\x01 \x01(\v2\x19.fairway.v1.RegisterAgentH\x00R\bregister\x120\n" +
 	"\x06status\x18\x02 \x01(\v2\x16.fairway.v1.TaskStatusH\x00R\x06status\x12:\n" +
@@ -6487,7 +6697,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x0eAgentHeartbeat\x12&\n" +
 	"\x0fdisk_free_bytes\x18\x01 \x01(\x03R\rdiskFreeBytes\x12*\n" +
 	"\x11memory_used_bytes\x18\x02 \x01(\x03R\x0fmemoryUsedBytes\x12$\n" +
-	"\x0ecpu_used_milli\x18\x03 \x01(\x03R\fcpuUsedMilli\"\xfb\x02\n" +
+	"\x0ecpu_used_milli\x18\x03 \x01(\x03R\fcpuUsedMilli\"\xae\x03\n" +
 	"\fAgentCommand\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12=\n" +
 	"\n" +
@@ -6497,7 +6707,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x04kill\x18\x04 \x01(\v2\x14.fairway.v1.KillTaskH\x00R\x04kill\x12A\n" +
 	"\vacknowledge\x18\x05 \x01(\v2\x1d.fairway.v1.AcknowledgeStatusH\x00R\vacknowledge\x123\n" +
 	"\tjob_ended\x18\x06 \x01(\v2\x14.fairway.v1.JobEndedH\x00R\bjobEnded\x127\n" +
-	"\bshutdown\x18\a \x01(\v2\x19.fairway.v1.AgentShutdownH\x00R\bshutdownB\t\n" +
+	"\bshutdown\x18\a \x01(\v2\x19.fairway.v1.AgentShutdownH\x00R\bshutdown\x121\n" +
+	"\x06resize\x18\b \x01(\v2\x17.fairway.v1.TaskResizedH\x00R\x06resizeB\t\n" +
 	"\acommand\"\x9a\x01\n" +
 	"\x0fAgentRegistered\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12'\n" +
@@ -6515,7 +6726,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\bJobEnded\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\"'\n" +
 	"\rAgentShutdown\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\"\x9b\x06\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"\xcd\x06\n" +
 	"\rFrameworkCall\x12;\n" +
 	"\bregister\x18\x01 \x01(\v2\x1d.fairway.v1.RegisterFrameworkH\x00R\bregister\x128\n" +
 	"\brequests\x18\x02 \x01(\v2\x1a.fairway.v1.UpdateRequestsH\x00R\brequests\x121\n" +
@@ -6535,7 +6746,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"save_state\x18\f \x01(\v2\x15.fairway.v1.SaveStateH\x00R\tsaveState\x125\n" +
 	"\theartbeat\x18\r \x01(\v2\x15.fairway.v1.HeartbeatH\x00R\theartbeat\x129\n" +
 	"\vchange_role\x18\x0e \x01(\v2\x16.fairway.v1.ChangeRoleH\x00R\n" +
-	"changeRoleB\x06\n" +
+	"changeRole\x120\n" +
+	"\x06resize\x18\x0f \x01(\v2\x16.fairway.v1.ResizeTaskH\x00R\x06resizeB\x06\n" +
 	"\x04call\"\x8f\x02\n" +
 	"\x11RegisterFramework\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x12\n" +
@@ -6639,7 +6851,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fR\x06result\";\n" +
 	"\tSaveState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"\x84\x05\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"\xb9\x05\n" +
 	"\x0eFrameworkEvent\x12A\n" +
 	"\n" +
 	"registered\x18\x01 \x01(\v2\x1f.fairway.v1.FrameworkRegisteredH\x00R\n" +
@@ -6656,8 +6868,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x10requests_changed\x18\t \x01(\v2\x1b.fairway.v1.RequestsChangedH\x00R\x0frequestsChanged\x122\n" +
 	"\baccepted\x18\n" +
 	" \x01(\v2\x14.fairway.v1.AcceptedH\x00R\baccepted\x12<\n" +
-	"\frole_changed\x18\v \x01(\v2\x17.fairway.v1.RoleChangedH\x00R\vroleChangedB\a\n" +
-	"\x05event\"\x92\x02\n" +
+	"\frole_changed\x18\v \x01(\v2\x17.fairway.v1.RoleChangedH\x00R\vroleChanged\x123\n" +
+	"\aresized\x18\f \x01(\v2\x17.fairway.v1.TaskResizedH\x00R\aresizedB\a\n" +
+	"\x05event\"\xc5\x02\n" +
 	"\x13FrameworkRegistered\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x14\n" +
@@ -6667,7 +6880,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"job_secret\x18\x05 \x01(\fR\tjobSecret\x12#\n" +
 	"\rstate_version\x18\x06 \x01(\x04R\fstateVersion\x12\x14\n" +
 	"\x05state\x18\a \x01(\fR\x05state\x12,\n" +
-	"\x05tasks\x18\b \x03(\v2\x16.fairway.v1.TaskStatusR\x05tasks\"3\n" +
+	"\x05tasks\x18\b \x03(\v2\x16.fairway.v1.TaskStatusR\x05tasks\x121\n" +
+	"\aresized\x18\t \x03(\v2\x17.fairway.v1.TaskResizedR\aresized\"3\n" +
 	"\x06Offers\x12)\n" +
 	"\x06offers\x18\x01 \x03(\v2\x11.fairway.v1.OfferR\x06offers\"<\n" +
 	"\fRescindOffer\x12\x14\n" +
@@ -6954,7 +7168,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -6968,232 +7182,242 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*InlineFile)(nil),          // 9: fairway.v1.InlineFile
 	(*Command)(nil),             // 10: fairway.v1.Command
 	(*TaskSpec)(nil),            // 11: fairway.v1.TaskSpec
-	(*AgentInfo)(nil),           // 12: fairway.v1.AgentInfo
-	(*RegisterAgent)(nil),       // 13: fairway.v1.RegisterAgent
-	(*RunningTask)(nil),         // 14: fairway.v1.RunningTask
-	(*AgentMessage)(nil),        // 15: fairway.v1.AgentMessage
-	(*ServiceReports)(nil),      // 16: fairway.v1.ServiceReports
-	(*ServiceReport)(nil),       // 17: fairway.v1.ServiceReport
-	(*AgentHeartbeat)(nil),      // 18: fairway.v1.AgentHeartbeat
-	(*AgentCommand)(nil),        // 19: fairway.v1.AgentCommand
-	(*AgentRegistered)(nil),     // 20: fairway.v1.AgentRegistered
-	(*KillTask)(nil),            // 21: fairway.v1.KillTask
-	(*AcknowledgeStatus)(nil),   // 22: fairway.v1.AcknowledgeStatus
-	(*JobEnded)(nil),            // 23: fairway.v1.JobEnded
-	(*AgentShutdown)(nil),       // 24: fairway.v1.AgentShutdown
-	(*FrameworkCall)(nil),       // 25: fairway.v1.FrameworkCall
-	(*RegisterFramework)(nil),   // 26: fairway.v1.RegisterFramework
-	(*UpdateRequests)(nil),      // 27: fairway.v1.UpdateRequests
-	(*RequestGroup)(nil),        // 28: fairway.v1.RequestGroup
-	(*HostWant)(nil),            // 29: fairway.v1.HostWant
-	(*RackWant)(nil),            // 30: fairway.v1.RackWant
-	(*Offer)(nil),               // 31: fairway.v1.Offer
-	(*AcceptOffer)(nil),         // 32: fairway.v1.AcceptOffer
-	(*DeclineOffers)(nil),       // 33: fairway.v1.DeclineOffers
-	(*ChangeRole)(nil),          // 34: fairway.v1.ChangeRole
-	(*Suppress)(nil),            // 35: fairway.v1.Suppress
-	(*Revive)(nil),              // 36: fairway.v1.Revive
-	(*Heartbeat)(nil),           // 37: fairway.v1.Heartbeat
-	(*Reconcile)(nil),           // 38: fairway.v1.Reconcile
-	(*JobProgress)(nil),         // 39: fairway.v1.JobProgress
-	(*Progress)(nil),            // 40: fairway.v1.Progress
-	(*Counter)(nil),             // 41: fairway.v1.Counter
-	(*Unregister)(nil),          // 42: fairway.v1.Unregister
-	(*SaveState)(nil),           // 43: fairway.v1.SaveState
-	(*FrameworkEvent)(nil),      // 44: fairway.v1.FrameworkEvent
-	(*FrameworkRegistered)(nil), // 45: fairway.v1.FrameworkRegistered
-	(*Offers)(nil),              // 46: fairway.v1.Offers
-	(*RescindOffer)(nil),        // 47: fairway.v1.RescindOffer
-	(*AgentLost)(nil),           // 48: fairway.v1.AgentLost
-	(*Refused)(nil),             // 49: fairway.v1.Refused
-	(*KillJob)(nil),             // 50: fairway.v1.KillJob
-	(*StateSaved)(nil),          // 51: fairway.v1.StateSaved
-	(*Accepted)(nil),            // 52: fairway.v1.Accepted
-	(*RoleChanged)(nil),         // 53: fairway.v1.RoleChanged
-	(*RequestsChanged)(nil),     // 54: fairway.v1.RequestsChanged
-	(*GetClusterRequest)(nil),   // 55: fairway.v1.GetClusterRequest
-	(*Cluster)(nil),             // 56: fairway.v1.Cluster
-	(*Role)(nil),                // 57: fairway.v1.Role
-	(*ListRolesRequest)(nil),    // 58: fairway.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),   // 59: fairway.v1.ListRolesResponse
-	(*SetRoleRequest)(nil),      // 60: fairway.v1.SetRoleRequest
-	(*RemoveRoleRequest)(nil),   // 61: fairway.v1.RemoveRoleRequest
-	(*RemoveRoleResponse)(nil),  // 62: fairway.v1.RemoveRoleResponse
-	(*Agent)(nil),               // 63: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 64: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 65: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 66: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 67: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 68: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 69: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 70: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 71: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 72: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 73: fairway.v1.Explanation
-	(*GroupExplanation)(nil),    // 74: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 75: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 76: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 77: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 78: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 79: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 80: fairway.v1.History
-	(*ShareSample)(nil),         // 81: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 82: fairway.v1.RoleShare
-	nil,                         // 83: fairway.v1.Resources.NamedEntry
-	nil,                         // 84: fairway.v1.Command.EnvEntry
-	nil,                         // 85: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 86: fairway.v1.Offer.AttributesEntry
-	nil,                         // 87: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 88: fairway.v1.Job.LabelsEntry
+	(*ResizeTask)(nil),          // 12: fairway.v1.ResizeTask
+	(*TaskResized)(nil),         // 13: fairway.v1.TaskResized
+	(*AgentInfo)(nil),           // 14: fairway.v1.AgentInfo
+	(*RegisterAgent)(nil),       // 15: fairway.v1.RegisterAgent
+	(*RunningTask)(nil),         // 16: fairway.v1.RunningTask
+	(*AgentMessage)(nil),        // 17: fairway.v1.AgentMessage
+	(*ServiceReports)(nil),      // 18: fairway.v1.ServiceReports
+	(*ServiceReport)(nil),       // 19: fairway.v1.ServiceReport
+	(*AgentHeartbeat)(nil),      // 20: fairway.v1.AgentHeartbeat
+	(*AgentCommand)(nil),        // 21: fairway.v1.AgentCommand
+	(*AgentRegistered)(nil),     // 22: fairway.v1.AgentRegistered
+	(*KillTask)(nil),            // 23: fairway.v1.KillTask
+	(*AcknowledgeStatus)(nil),   // 24: fairway.v1.AcknowledgeStatus
+	(*JobEnded)(nil),            // 25: fairway.v1.JobEnded
+	(*AgentShutdown)(nil),       // 26: fairway.v1.AgentShutdown
+	(*FrameworkCall)(nil),       // 27: fairway.v1.FrameworkCall
+	(*RegisterFramework)(nil),   // 28: fairway.v1.RegisterFramework
+	(*UpdateRequests)(nil),      // 29: fairway.v1.UpdateRequests
+	(*RequestGroup)(nil),        // 30: fairway.v1.RequestGroup
+	(*HostWant)(nil),            // 31: fairway.v1.HostWant
+	(*RackWant)(nil),            // 32: fairway.v1.RackWant
+	(*Offer)(nil),               // 33: fairway.v1.Offer
+	(*AcceptOffer)(nil),         // 34: fairway.v1.AcceptOffer
+	(*DeclineOffers)(nil),       // 35: fairway.v1.DeclineOffers
+	(*ChangeRole)(nil),          // 36: fairway.v1.ChangeRole
+	(*Suppress)(nil),            // 37: fairway.v1.Suppress
+	(*Revive)(nil),              // 38: fairway.v1.Revive
+	(*Heartbeat)(nil),           // 39: fairway.v1.Heartbeat
+	(*Reconcile)(nil),           // 40: fairway.v1.Reconcile
+	(*JobProgress)(nil),         // 41: fairway.v1.JobProgress
+	(*Progress)(nil),            // 42: fairway.v1.Progress
+	(*Counter)(nil),             // 43: fairway.v1.Counter
+	(*Unregister)(nil),          // 44: fairway.v1.Unregister
+	(*SaveState)(nil),           // 45: fairway.v1.SaveState
+	(*FrameworkEvent)(nil),      // 46: fairway.v1.FrameworkEvent
+	(*FrameworkRegistered)(nil), // 47: fairway.v1.FrameworkRegistered
+	(*Offers)(nil),              // 48: fairway.v1.Offers
+	(*RescindOffer)(nil),        // 49: fairway.v1.RescindOffer
+	(*AgentLost)(nil),           // 50: fairway.v1.AgentLost
+	(*Refused)(nil),             // 51: fairway.v1.Refused
+	(*KillJob)(nil),             // 52: fairway.v1.KillJob
+	(*StateSaved)(nil),          // 53: fairway.v1.StateSaved
+	(*Accepted)(nil),            // 54: fairway.v1.Accepted
+	(*RoleChanged)(nil),         // 55: fairway.v1.RoleChanged
+	(*RequestsChanged)(nil),     // 56: fairway.v1.RequestsChanged
+	(*GetClusterRequest)(nil),   // 57: fairway.v1.GetClusterRequest
+	(*Cluster)(nil),             // 58: fairway.v1.Cluster
+	(*Role)(nil),                // 59: fairway.v1.Role
+	(*ListRolesRequest)(nil),    // 60: fairway.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),   // 61: fairway.v1.ListRolesResponse
+	(*SetRoleRequest)(nil),      // 62: fairway.v1.SetRoleRequest
+	(*RemoveRoleRequest)(nil),   // 63: fairway.v1.RemoveRoleRequest
+	(*RemoveRoleResponse)(nil),  // 64: fairway.v1.RemoveRoleResponse
+	(*Agent)(nil),               // 65: fairway.v1.Agent
+	(*ListAgentsRequest)(nil),   // 66: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 67: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 68: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 69: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 70: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 71: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 72: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 73: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 74: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 75: fairway.v1.Explanation
+	(*GroupExplanation)(nil),    // 76: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 77: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 78: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 79: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 80: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 81: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 82: fairway.v1.History
+	(*ShareSample)(nil),         // 83: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 84: fairway.v1.RoleShare
+	nil,                         // 85: fairway.v1.Resources.NamedEntry
+	nil,                         // 86: fairway.v1.Command.EnvEntry
+	nil,                         // 87: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 88: fairway.v1.Offer.AttributesEntry
+	nil,                         // 89: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 90: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	83,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	85,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	84,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	86,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
 	4,   // 9: fairway.v1.TaskSpec.resources:type_name -> fairway.v1.Resources
 	10,  // 10: fairway.v1.TaskSpec.command:type_name -> fairway.v1.Command
-	4,   // 11: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	85,  // 12: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
-	12,  // 13: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
-	14,  // 14: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
-	6,   // 15: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
-	4,   // 16: fairway.v1.RunningTask.resources:type_name -> fairway.v1.Resources
-	0,   // 17: fairway.v1.RunningTask.state:type_name -> fairway.v1.TaskState
-	13,  // 18: fairway.v1.AgentMessage.register:type_name -> fairway.v1.RegisterAgent
-	7,   // 19: fairway.v1.AgentMessage.status:type_name -> fairway.v1.TaskStatus
-	18,  // 20: fairway.v1.AgentMessage.heartbeat:type_name -> fairway.v1.AgentHeartbeat
-	12,  // 21: fairway.v1.AgentMessage.update:type_name -> fairway.v1.AgentInfo
-	16,  // 22: fairway.v1.AgentMessage.reports:type_name -> fairway.v1.ServiceReports
-	17,  // 23: fairway.v1.ServiceReports.reports:type_name -> fairway.v1.ServiceReport
-	20,  // 24: fairway.v1.AgentCommand.registered:type_name -> fairway.v1.AgentRegistered
-	11,  // 25: fairway.v1.AgentCommand.launch:type_name -> fairway.v1.TaskSpec
-	21,  // 26: fairway.v1.AgentCommand.kill:type_name -> fairway.v1.KillTask
-	22,  // 27: fairway.v1.AgentCommand.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
-	23,  // 28: fairway.v1.AgentCommand.job_ended:type_name -> fairway.v1.JobEnded
-	24,  // 29: fairway.v1.AgentCommand.shutdown:type_name -> fairway.v1.AgentShutdown
-	6,   // 30: fairway.v1.AgentRegistered.kill:type_name -> fairway.v1.TaskID
-	6,   // 31: fairway.v1.KillTask.task:type_name -> fairway.v1.TaskID
-	6,   // 32: fairway.v1.AcknowledgeStatus.task:type_name -> fairway.v1.TaskID
-	26,  // 33: fairway.v1.FrameworkCall.register:type_name -> fairway.v1.RegisterFramework
-	27,  // 34: fairway.v1.FrameworkCall.requests:type_name -> fairway.v1.UpdateRequests
-	32,  // 35: fairway.v1.FrameworkCall.accept:type_name -> fairway.v1.AcceptOffer
-	33,  // 36: fairway.v1.FrameworkCall.decline:type_name -> fairway.v1.DeclineOffers
-	35,  // 37: fairway.v1.FrameworkCall.suppress:type_name -> fairway.v1.Suppress
-	36,  // 38: fairway.v1.FrameworkCall.revive:type_name -> fairway.v1.Revive
-	21,  // 39: fairway.v1.FrameworkCall.kill:type_name -> fairway.v1.KillTask
-	22,  // 40: fairway.v1.FrameworkCall.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
-	38,  // 41: fairway.v1.FrameworkCall.reconcile:type_name -> fairway.v1.Reconcile
-	39,  // 42: fairway.v1.FrameworkCall.progress:type_name -> fairway.v1.JobProgress
-	42,  // 43: fairway.v1.FrameworkCall.unregister:type_name -> fairway.v1.Unregister
-	43,  // 44: fairway.v1.FrameworkCall.save_state:type_name -> fairway.v1.SaveState
-	37,  // 45: fairway.v1.FrameworkCall.heartbeat:type_name -> fairway.v1.Heartbeat
-	34,  // 46: fairway.v1.FrameworkCall.change_role:type_name -> fairway.v1.ChangeRole
-	28,  // 47: fairway.v1.UpdateRequests.groups:type_name -> fairway.v1.RequestGroup
-	4,   // 48: fairway.v1.RequestGroup.shape:type_name -> fairway.v1.Resources
-	29,  // 49: fairway.v1.RequestGroup.hosts:type_name -> fairway.v1.HostWant
-	30,  // 50: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
-	4,   // 51: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
-	2,   // 52: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	86,  // 53: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
-	11,  // 54: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
-	6,   // 55: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
-	3,   // 56: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
-	40,  // 57: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
-	41,  // 58: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
-	3,   // 59: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
-	41,  // 60: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
-	45,  // 61: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
-	46,  // 62: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
-	47,  // 63: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
-	7,   // 64: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
-	48,  // 65: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
-	49,  // 66: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
-	50,  // 67: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
-	51,  // 68: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	54,  // 69: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	52,  // 70: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
-	53,  // 71: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
-	7,   // 72: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	31,  // 73: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 74: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 75: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 76: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 77: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 78: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 79: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 80: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 81: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	57,  // 82: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	57,  // 83: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	12,  // 84: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 85: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 86: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	18,  // 87: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	63,  // 88: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 89: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	87,  // 90: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 91: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	40,  // 92: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	41,  // 93: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 94: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	88,  // 95: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 96: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 97: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	67,  // 98: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	74,  // 99: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	4,   // 100: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	75,  // 101: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	78,  // 102: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 103: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 104: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 105: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 106: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 107: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	81,  // 108: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	82,  // 109: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	15,  // 110: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	25,  // 111: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	55,  // 112: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	58,  // 113: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	60,  // 114: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	61,  // 115: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	64,  // 116: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	66,  // 117: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	68,  // 118: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	70,  // 119: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	71,  // 120: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	70,  // 121: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	72,  // 122: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	70,  // 123: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	76,  // 124: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	79,  // 125: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	19,  // 126: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	44,  // 127: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	56,  // 128: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	59,  // 129: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	57,  // 130: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	62,  // 131: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	65,  // 132: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	67,  // 133: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	69,  // 134: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	67,  // 135: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	67,  // 136: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	67,  // 137: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	67,  // 138: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	73,  // 139: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	77,  // 140: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	80,  // 141: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	126, // [126:142] is the sub-list for method output_type
-	110, // [110:126] is the sub-list for method input_type
-	110, // [110:110] is the sub-list for extension type_name
-	110, // [110:110] is the sub-list for extension extendee
-	0,   // [0:110] is the sub-list for field type_name
+	6,   // 11: fairway.v1.ResizeTask.task:type_name -> fairway.v1.TaskID
+	4,   // 12: fairway.v1.ResizeTask.resources:type_name -> fairway.v1.Resources
+	6,   // 13: fairway.v1.TaskResized.task:type_name -> fairway.v1.TaskID
+	4,   // 14: fairway.v1.TaskResized.resources:type_name -> fairway.v1.Resources
+	4,   // 15: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
+	87,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	14,  // 17: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
+	16,  // 18: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
+	6,   // 19: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
+	4,   // 20: fairway.v1.RunningTask.resources:type_name -> fairway.v1.Resources
+	0,   // 21: fairway.v1.RunningTask.state:type_name -> fairway.v1.TaskState
+	15,  // 22: fairway.v1.AgentMessage.register:type_name -> fairway.v1.RegisterAgent
+	7,   // 23: fairway.v1.AgentMessage.status:type_name -> fairway.v1.TaskStatus
+	20,  // 24: fairway.v1.AgentMessage.heartbeat:type_name -> fairway.v1.AgentHeartbeat
+	14,  // 25: fairway.v1.AgentMessage.update:type_name -> fairway.v1.AgentInfo
+	18,  // 26: fairway.v1.AgentMessage.reports:type_name -> fairway.v1.ServiceReports
+	19,  // 27: fairway.v1.ServiceReports.reports:type_name -> fairway.v1.ServiceReport
+	22,  // 28: fairway.v1.AgentCommand.registered:type_name -> fairway.v1.AgentRegistered
+	11,  // 29: fairway.v1.AgentCommand.launch:type_name -> fairway.v1.TaskSpec
+	23,  // 30: fairway.v1.AgentCommand.kill:type_name -> fairway.v1.KillTask
+	24,  // 31: fairway.v1.AgentCommand.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
+	25,  // 32: fairway.v1.AgentCommand.job_ended:type_name -> fairway.v1.JobEnded
+	26,  // 33: fairway.v1.AgentCommand.shutdown:type_name -> fairway.v1.AgentShutdown
+	13,  // 34: fairway.v1.AgentCommand.resize:type_name -> fairway.v1.TaskResized
+	6,   // 35: fairway.v1.AgentRegistered.kill:type_name -> fairway.v1.TaskID
+	6,   // 36: fairway.v1.KillTask.task:type_name -> fairway.v1.TaskID
+	6,   // 37: fairway.v1.AcknowledgeStatus.task:type_name -> fairway.v1.TaskID
+	28,  // 38: fairway.v1.FrameworkCall.register:type_name -> fairway.v1.RegisterFramework
+	29,  // 39: fairway.v1.FrameworkCall.requests:type_name -> fairway.v1.UpdateRequests
+	34,  // 40: fairway.v1.FrameworkCall.accept:type_name -> fairway.v1.AcceptOffer
+	35,  // 41: fairway.v1.FrameworkCall.decline:type_name -> fairway.v1.DeclineOffers
+	37,  // 42: fairway.v1.FrameworkCall.suppress:type_name -> fairway.v1.Suppress
+	38,  // 43: fairway.v1.FrameworkCall.revive:type_name -> fairway.v1.Revive
+	23,  // 44: fairway.v1.FrameworkCall.kill:type_name -> fairway.v1.KillTask
+	24,  // 45: fairway.v1.FrameworkCall.acknowledge:type_name -> fairway.v1.AcknowledgeStatus
+	40,  // 46: fairway.v1.FrameworkCall.reconcile:type_name -> fairway.v1.Reconcile
+	41,  // 47: fairway.v1.FrameworkCall.progress:type_name -> fairway.v1.JobProgress
+	44,  // 48: fairway.v1.FrameworkCall.unregister:type_name -> fairway.v1.Unregister
+	45,  // 49: fairway.v1.FrameworkCall.save_state:type_name -> fairway.v1.SaveState
+	39,  // 50: fairway.v1.FrameworkCall.heartbeat:type_name -> fairway.v1.Heartbeat
+	36,  // 51: fairway.v1.FrameworkCall.change_role:type_name -> fairway.v1.ChangeRole
+	12,  // 52: fairway.v1.FrameworkCall.resize:type_name -> fairway.v1.ResizeTask
+	30,  // 53: fairway.v1.UpdateRequests.groups:type_name -> fairway.v1.RequestGroup
+	4,   // 54: fairway.v1.RequestGroup.shape:type_name -> fairway.v1.Resources
+	31,  // 55: fairway.v1.RequestGroup.hosts:type_name -> fairway.v1.HostWant
+	32,  // 56: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
+	4,   // 57: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
+	2,   // 58: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
+	88,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	11,  // 60: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
+	6,   // 61: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
+	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
+	42,  // 63: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
+	43,  // 64: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
+	3,   // 65: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
+	43,  // 66: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
+	47,  // 67: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
+	48,  // 68: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
+	49,  // 69: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
+	7,   // 70: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
+	50,  // 71: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
+	51,  // 72: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
+	52,  // 73: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
+	53,  // 74: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
+	56,  // 75: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	54,  // 76: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	55,  // 77: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
+	13,  // 78: fairway.v1.FrameworkEvent.resized:type_name -> fairway.v1.TaskResized
+	7,   // 79: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	13,  // 80: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
+	33,  // 81: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 82: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 83: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 84: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 85: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 86: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 87: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 88: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 89: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	59,  // 90: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	59,  // 91: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	14,  // 92: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 93: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 94: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	20,  // 95: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	65,  // 96: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 97: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	89,  // 98: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 99: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	42,  // 100: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	43,  // 101: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 102: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	90,  // 103: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 104: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 105: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	69,  // 106: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	76,  // 107: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	4,   // 108: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	77,  // 109: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	80,  // 110: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 111: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 112: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 113: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 114: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 115: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	83,  // 116: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	84,  // 117: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	17,  // 118: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	27,  // 119: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	57,  // 120: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	60,  // 121: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	62,  // 122: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	63,  // 123: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	66,  // 124: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	68,  // 125: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	70,  // 126: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	72,  // 127: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	73,  // 128: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	72,  // 129: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	74,  // 130: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	72,  // 131: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	78,  // 132: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	81,  // 133: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 134: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 135: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	58,  // 136: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	61,  // 137: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	59,  // 138: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	64,  // 139: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	67,  // 140: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	69,  // 141: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	71,  // 142: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	69,  // 143: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	69,  // 144: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	69,  // 145: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	69,  // 146: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	75,  // 147: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	79,  // 148: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	82,  // 149: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	134, // [134:150] is the sub-list for method output_type
+	118, // [118:134] is the sub-list for method input_type
+	118, // [118:118] is the sub-list for extension type_name
+	118, // [118:118] is the sub-list for extension extendee
+	0,   // [0:118] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -7201,22 +7425,23 @@ func file_fairwayv1_fairway_proto_init() {
 	if File_fairwayv1_fairway_proto != nil {
 		return
 	}
-	file_fairwayv1_fairway_proto_msgTypes[11].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[13].OneofWrappers = []any{
 		(*AgentMessage_Register)(nil),
 		(*AgentMessage_Status)(nil),
 		(*AgentMessage_Heartbeat)(nil),
 		(*AgentMessage_Update)(nil),
 		(*AgentMessage_Reports)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[15].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[17].OneofWrappers = []any{
 		(*AgentCommand_Registered)(nil),
 		(*AgentCommand_Launch)(nil),
 		(*AgentCommand_Kill)(nil),
 		(*AgentCommand_Acknowledge)(nil),
 		(*AgentCommand_JobEnded)(nil),
 		(*AgentCommand_Shutdown)(nil),
+		(*AgentCommand_Resize)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[21].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[23].OneofWrappers = []any{
 		(*FrameworkCall_Register)(nil),
 		(*FrameworkCall_Requests)(nil),
 		(*FrameworkCall_Accept)(nil),
@@ -7231,8 +7456,9 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkCall_SaveState)(nil),
 		(*FrameworkCall_Heartbeat)(nil),
 		(*FrameworkCall_ChangeRole)(nil),
+		(*FrameworkCall_Resize)(nil),
 	}
-	file_fairwayv1_fairway_proto_msgTypes[40].OneofWrappers = []any{
+	file_fairwayv1_fairway_proto_msgTypes[42].OneofWrappers = []any{
 		(*FrameworkEvent_Registered)(nil),
 		(*FrameworkEvent_Offers)(nil),
 		(*FrameworkEvent_Rescind)(nil),
@@ -7244,6 +7470,7 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkEvent_RequestsChanged)(nil),
 		(*FrameworkEvent_Accepted)(nil),
 		(*FrameworkEvent_RoleChanged)(nil),
+		(*FrameworkEvent_Resized)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7251,7 +7478,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   85,
+			NumMessages:   87,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
