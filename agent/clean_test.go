@@ -74,6 +74,7 @@ type fakeService struct {
 	kill             func(*v1.TaskID, time.Duration, string)
 	report           func(job string, data []byte)
 	live             chan map[string]bool
+	resized          chan *v1.TaskSpec // nil: nobody wants to know
 }
 
 func (*fakeService) Name() string { return "wrap" }
@@ -93,6 +94,12 @@ func (f *fakeService) Started(task *v1.TaskSpec, p service.Process) {
 		f.kill(task.Task, time.Hour, fmt.Sprint("seen ", slices.Contains(p.PIDs(), p.PID())))
 	}
 }
+func (f *fakeService) Resized(task *v1.TaskSpec) (int64, bool) {
+	if f.resized != nil {
+		f.resized <- task
+	}
+	return 2 * task.Resources.MemoryBytes, false
+}
 func (*fakeService) Ended(task *v1.TaskSpec, s *v1.TaskStatus, started bool) {
 	s.Data = fmt.Appendf(nil, "%s %t", task.Data, started)
 }
@@ -101,7 +108,7 @@ func (f *fakeService) Prepare(_ context.Context, t service.Task) (*service.Launc
 	if string(task.Data) == "bad" {
 		return nil, errors.New("cannot be prepared")
 	}
-	return &service.Launch{Command: &v1.Command{Argv: []string{"sh", "-c", "cat made; if grep -q kill made; then exec sleep 1000; fi"}}}, os.WriteFile(filepath.Join(sandbox, "made"), task.Data, 0o600)
+	return &service.Launch{Command: &v1.Command{Argv: []string{"sh", "-c", "cat made; if grep -q -e kill -e stay made; then exec sleep 1000; fi"}}}, os.WriteFile(filepath.Join(sandbox, "made"), task.Data, 0o600)
 }
 func (f *fakeService) JobEnded(job string) { f.ended <- job }
 func (f *fakeService) Handler() http.Handler {

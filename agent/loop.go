@@ -99,6 +99,7 @@ type owner struct {
 	change   checkpoint.Change
 	urgent   bool // the change must be durable before this turn's acts; else it may wait for another's commit
 	launches []*task
+	resizes  []*task
 	kills    []*task
 	sends    []*v1.TaskStatus
 	releases []*task
@@ -271,6 +272,12 @@ func (o *owner) settle() {
 			o.a.post(o.work, launched{t, c, failure})
 			return nil
 		})
+	}
+	if failed == nil {
+		for _, t := range o.resizes {
+			o.applySize(t)
+		}
+		o.resizes = nil
 	}
 	kills := o.kills
 	o.kills = nil

@@ -60,6 +60,9 @@ func (o *owner) takeUp(t *task, rebooted bool) {
 			o.exited(o.a.examine(t, x, nil))
 		} else {
 			o.running(t)
+			if t.record.Spec.GetRevision() > 0 {
+				o.resizes = append(o.resizes, t) // the agent before this one may not have come to it
+			}
 		}
 		return
 	}

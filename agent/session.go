@@ -103,7 +103,7 @@ func (o *owner) register(s api.AgentSession) {
 		if t.record.Phase == checkpoint.Ended && len(t.record.Updates) == 0 {
 			continue
 		}
-		running := &v1.RunningTask{Task: proto.CloneOf(t.record.Spec.Task), Resources: proto.CloneOf(t.record.Spec.Resources), JobId: t.record.Spec.JobId, Epoch: t.record.Epoch}
+		running := &v1.RunningTask{Task: proto.CloneOf(t.record.Spec.Task), Resources: proto.CloneOf(t.record.Spec.Resources), JobId: t.record.Spec.JobId, Epoch: t.record.Epoch, Revision: t.record.Spec.Revision}
 		switch {
 		case t.record.Phase == checkpoint.Launching:
 			running.State = v1.TaskState_TASK_STATE_STAGING
@@ -139,6 +139,8 @@ func (o *owner) obey(e commanded) {
 		o.welcomed(m.Registered)
 	case *v1.AgentCommand_Launch:
 		o.launch(m.Launch, e)
+	case *v1.AgentCommand_Resize:
+		o.resize(m.Resize)
 	case *v1.AgentCommand_Kill:
 		o.killAsked(m.Kill)
 	case *v1.AgentCommand_Acknowledge:

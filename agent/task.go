@@ -34,6 +34,7 @@ type task struct {
 	orphan     bool          // of another cluster: nobody wants to know
 	concluding bool          // its service completes its last status
 	done       chan struct{} // closed when it has ended
+	applied    applied
 }
 
 // launch takes a new task: the intent is written before anything is done.
@@ -98,6 +99,9 @@ func (o *owner) prepare(t *task, e commanded) error {
 func (o *owner) launched(e launched) {
 	t := e.task
 	t.cancel()
+	if t.spec.GetRevision() != t.record.Spec.GetRevision() {
+		o.resizes = append(o.resizes, t) // while it was launched
+	}
 	t.spec = t.record.Spec
 	if e.failure != nil {
 		s := &v1.TaskStatus{State: v1.TaskState_TASK_STATE_FAILED, Reason: e.failure.reason, Message: oneLine(e.failure.err.Error())}

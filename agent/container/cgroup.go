@@ -30,6 +30,8 @@ type hierarchy interface {
 	limits() Limits
 	// create makes the container's cgroups with their limits and puts them into spec.
 	create(id string, r Resources, spec *supervisor.Spec) error
+	// resize changes the limits of memory and cpu in the container's cgroups.
+	resize(r Resources, spec *supervisor.Spec) error
 	// remove kills what is left in the cgroups and removes them.
 	remove(spec *supervisor.Spec) error
 	// usage is what all containers use now: bytes, and nanoseconds of cpu since the place was made.
@@ -116,6 +118,7 @@ type none struct{ why string }
 
 func (n none) limits() Limits                                 { return Limits{Mode: "none", Why: n.why} }
 func (none) create(string, Resources, *supervisor.Spec) error { return nil }
+func (none) resize(Resources, *supervisor.Spec) error         { return nil }
 func (none) remove(*supervisor.Spec) error                    { return nil }
 func (none) clear()                                           {}
 
@@ -171,6 +174,35 @@ func (h *v1) create(id string, r Resources, spec *supervisor.Spec) error {
 		}
 	}
 	return nil
+}
+
+func (h *v1) resize(r Resources, spec *supervisor.Spec) error {
+	var problems []error
+	for _, c := range spec.V1 {
+		switch c.Name {
+		case "memory":
+			if r.MemoryBytes <= 0 {
+				continue
+			}
+			// The limit with swap is never below the one without, so that more begins there and less ends there.
+			limit := max(r.MemoryBytes, leastMemory)
+			err := set(c.Dir, "memory.limit_in_bytes", limit)
+			swap := ignoreMissing(set(c.Dir, "memory.memsw.limit_in_bytes", limit))
+			if err != nil && swap == nil {
+				err = set(c.Dir, "memory.limit_in_bytes", limit)
+			}
+			problems = append(problems, err, swap)
+		case "cpu":
+			if r.CPUMilli <= 0 {
+				continue
+			}
+			problems = append(problems, set(c.Dir, "cpu.shares", shares(r.CPUMilli)))
+			if r.HardCPU {
+				problems = append(problems, set(c.Dir, "cpu.cfs_quota_us", quota(r.CPUMilli)))
+			}
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func (h *v1) remove(spec *supervisor.Spec) error {
@@ -283,6 +315,23 @@ func (h *v2) create(id string, r Resources, spec *supervisor.Spec) error {
 		}
 	}
 	return nil
+}
+
+func (h *v2) resize(r Resources, spec *supervisor.Spec) error {
+	if spec.V2 == "" {
+		return nil
+	}
+	var problems []error
+	if r.MemoryBytes > 0 && slices.Contains(h.has, "memory") {
+		problems = append(problems, set(spec.V2, "memory.max", max(r.MemoryBytes, leastMemory)))
+	}
+	if r.CPUMilli > 0 && slices.Contains(h.has, "cpu") {
+		problems = append(problems, set(spec.V2, "cpu.weight", weight(r.CPUMilli)))
+		if r.HardCPU {
+			problems = append(problems, write(spec.V2, "cpu.max", fmt.Sprintf("%d %d", quota(r.CPUMilli), quotaPeriod)))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func (h *v2) remove(spec *supervisor.Spec) error {

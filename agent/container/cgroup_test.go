@@ -64,6 +64,17 @@ func TestV2(t *testing.T) {
 				t.Errorf("%s is %q, want %q", file, got, want)
 			}
 		}
+		if err := h.resize(Resources{MemoryBytes: 16 << 20, CPUMilli: 2500, HardCPU: true}, &spec); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.resize(Resources{}, &spec); err != nil {
+			t.Fatal(err)
+		}
+		for file, want := range map[string]string{"memory.max": "16777216", "cpu.weight": "98", "cpu.max": "250000 100000"} {
+			if got := read(t, spec.V2, file); got != want {
+				t.Errorf("resized: %s is %q, want %q", file, got, want)
+			}
+		}
 		if err := os.WriteFile(filepath.Join(filepath.Dir(spec.V2), "memory.current"), []byte("42\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}

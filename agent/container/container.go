@@ -128,6 +128,10 @@ func (c *Container) record() *Exit {
 	return x
 }
 
+// Resize changes the limits of memory and cpu of a running container; a limit of 0 stays as it is. Memory below what is in
+// use may be refused by the kernel, or end the container. It may be called beside Wait.
+func (c *Container) Resize(r Resources) error { return c.r.groups.resize(r, &c.groups) }
+
 // Kill asks the task's process group to end (SIGTERM), and ends every process of the container (SIGKILL) after grace. With
 // no grace it does so at once. It returns before they have ended, and does nothing if they had.
 func (c *Container) Kill(grace time.Duration) error {

@@ -92,6 +92,10 @@ type Service interface {
 	Prepare(ctx context.Context, task Task) (*Launch, error)
 	// Started tells that the task's program was executed.
 	Started(task *v1.TaskSpec, p Process)
+	// Resized tells that a task that was started has other resources now: those of task, whose revision counts such changes.
+	// It may come before Started, and again after a restart of the agent. It returns the container's new limits as Launch
+	// has them.
+	Resized(task *v1.TaskSpec) (memoryLimitBytes int64, hardCPU bool)
 	// Ended completes the message and data of a task's last status before it is reported; it may correct state and reason.
 	// started tells that there was a container.
 	Ended(task *v1.TaskSpec, status *v1.TaskStatus, started bool)

@@ -36,9 +36,12 @@ type container struct {
 	kept    keptContainer
 	process service.Process
 	pid     int
-	limit   int64  // bytes of memory
-	over    string // diagnostics of its end for memory
-	stopped bool   // the master wanted it to end before its grant came
+	limit   int64 // bytes of memory
+	vcores  int32
+	version int32         // of its resources
+	resized chan struct{} // closed at the next change of version; nil: nobody waits
+	over    string        // diagnostics of its end for memory
+	stopped bool          // the master wanted it to end before its grant came
 }
 
 // keptContainer is what is kept of a container over a restart.
@@ -78,7 +81,7 @@ func (m *Manager) waiting(cid id.ContainerID) *container {
 }
 
 // granted takes a grant.
-func (m *Manager) granted(a *application, g *grant.Grant, task *v1.TaskID, limit int64) (*container, error) {
+func (m *Manager) granted(a *application, g *grant.Grant, spec *v1.TaskSpec) (*container, error) {
 	cid, err := id.ParseContainer(g.Container)
 	if err != nil {
 		return nil, err
@@ -89,7 +92,8 @@ func (m *Manager) granted(a *application, g *grant.Grant, task *v1.TaskID, limit
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.waiting(cid)
-	c.app, c.grant, c.task, c.limit = a, g, task, limit
+	c.app, c.grant, c.task = a, g, spec.Task
+	c.size(spec)
 	return c, nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"syscall"
 
 	"fairway/adapters/hadooprpc"
-	hadoop "fairway/adapters/hadooprpc/wire"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
@@ -60,37 +59,4 @@ func (m *Manager) signal(who token.NM, cid id.ContainerID, command wire.SignalCo
 		return hadooprpc.Errorf(hadooprpc.YarnException, "signal %s: %v", cid, err)
 	}
 	return nil
-}
-
-func (m *Manager) updateContainer(ctx context.Context, c *hadooprpc.Caller, q *wire.ContainerUpdateRequestProto) (proto.Message, error) {
-	bad, err := m.update(ctx, c, q.GetUpdateContainerToken())
-	if err != nil {
-		return nil, err
-	}
-	return &wire.ContainerUpdateResponseProto{FailedRequests: bad}, nil
-}
-
-func (m *Manager) increaseContainers(ctx context.Context, c *hadooprpc.Caller, q *wire.IncreaseContainersResourceRequestProto) (proto.Message, error) {
-	bad, err := m.update(ctx, c, q.GetIncreaseContainers())
-	if err != nil {
-		return nil, err
-	}
-	return &wire.IncreaseContainersResourceResponseProto{FailedRequests: bad}, nil
-}
-
-// update refuses each container: the limits of a task that runs do not change. The tokens are checked all the same.
-func (m *Manager) update(ctx context.Context, c *hadooprpc.Caller, tokens []*hadoop.TokenProto) (bad []*wire.ContainerExceptionMapProto, err error) {
-	who, err := caller(c)
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range tokens {
-		permit, err := m.permitted(ctx, who, t.GetIdentifier(), t.GetPassword())
-		if err != nil {
-			m.refusals.log(m.log, c.Remote, who.Attempt.String(), "update", err)
-			return nil, err
-		}
-		bad = append(bad, failed(permit.ID, hadooprpc.Errorf(hadooprpc.YarnException, "the resources of container %s cannot be changed while it runs", permit.ID)))
-	}
-	return bad, nil
 }

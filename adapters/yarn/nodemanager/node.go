@@ -102,7 +102,7 @@ func (s shown) Container(cid id.ContainerID) (logs.Container, bool) {
 }
 
 func describe(c *container) logs.Container {
-	x := logs.Container{ID: c.id, User: c.app.kept.User, State: "NEW", ExitStatus: statusInvalid, MemoryMB: c.grant.GetMemoryMb(), VCores: int64(c.grant.GetVcores())}
+	x := logs.Container{ID: c.id, User: c.app.kept.User, State: "NEW", ExitStatus: statusInvalid, MemoryMB: c.memoryMB(), VCores: int64(c.vcores)}
 	switch {
 	case c.outcome != nil:
 		x.State, x.ExitStatus, x.Diagnostics = "DONE", int(c.outcome.ExitStatus), c.outcome.Diagnostics

@@ -44,9 +44,9 @@ func (m *Manager) Started(spec *v1.TaskSpec, p service.Process) {
 			m.cache.Hold(kept.Held)
 		}
 	}
-	m.monitor.Watch(memory.Container{ID: c.id.String(), LimitBytes: c.limit, Process: p})
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.monitor.Watch(memory.Container{ID: c.id.String(), LimitBytes: c.limit, Process: p})
 	if kept != nil {
 		c.kept = *kept
 	}
@@ -79,7 +79,7 @@ func (m *Manager) find(spec *v1.TaskSpec) *container {
 	if err != nil {
 		return nil
 	}
-	if c, err = m.granted(a, g, spec.Task, spec.GetResources().GetMemoryBytes()); err != nil {
+	if c, err = m.granted(a, g, spec); err != nil {
 		return nil
 	}
 	return c
@@ -121,6 +121,10 @@ func (m *Manager) Ended(spec *v1.TaskSpec, s *v1.TaskStatus, started bool) {
 	c.kept.Context, c.begun = nil, true
 	held := c.kept.Held
 	c.kept.Held = nil
+	if c.resized != nil {
+		close(c.resized)
+		c.resized = nil
+	}
 	m.mu.Unlock()
 	if again {
 		return

@@ -41,7 +41,7 @@ func (m *Manager) Prepare(ctx context.Context, t service.Task) (*service.Launch,
 	if err != nil {
 		return nil, err
 	}
-	c, err := m.granted(a, g, t.Spec.Task, t.Spec.GetResources().GetMemoryBytes())
+	c, err := m.granted(a, g, t.Spec)
 	if err != nil {
 		return nil, err
 	}

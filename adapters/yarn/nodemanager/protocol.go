@@ -190,8 +190,8 @@ func (m *Manager) status(c *container) *wire.ContainerStatusProto {
 		ExecutionType: wire.ExecutionTypeProto_GUARANTEED.Enum(),
 		ContainerAttributes: []*wire.StringStringMapProto{
 			{Key: proto.String("IP"), Value: proto.String(m.node.Host)}, {Key: proto.String("HOST"), Value: proto.String(m.node.Host)}}}
-	if g := c.grant; g != nil {
-		s.Capability = token.Resource(g.MemoryMb, g.Vcores)
+	if c.grant != nil {
+		s.Capability = token.Resource(c.memoryMB(), c.vcores)
 	}
 	switch {
 	case c.outcome != nil:
