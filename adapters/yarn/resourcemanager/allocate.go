@@ -256,7 +256,7 @@ func (m *Manager) allocate(ctx context.Context, c *hadooprpc.Caller, q *wire.All
 	if a.ended || a.closing || isOver(t.state) || t.unregistered {
 		return nil, t.unknown()
 	}
-	t.last, t.responseID = a.answer(t, q, begun), following(t.responseID)
+	t.last, t.responseID = a.answer(t, begun), following(t.responseID)
 	return t.last, nil
 }
 
@@ -314,6 +314,7 @@ func (a *application) apply(t *attempt, q *wire.AllocateRequestProto, x *checked
 			}
 		}
 	}
+	a.update(t, q.GetUpdateRequests())
 	if changed || len(x.asks) > 0 {
 		a.ask()
 	}
@@ -367,7 +368,7 @@ func (a *application) hold(ctx context.Context, t *attempt) {
 }
 
 // answer is the response to a call that began at begun.
-func (a *application) answer(t *attempt, q *wire.AllocateRequestProto, begun time.Time) *wire.AllocateResponseProto {
+func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponseProto {
 	m, now := a.m, time.Now()
 	s := m.cluster()
 	r := &wire.AllocateResponseProto{
@@ -396,11 +397,7 @@ func (a *application) answer(t *attempt, q *wire.AllocateRequestProto, begun tim
 	r.RejectedSchedulingRequests = a.rejected(t, now)
 	r.UpdatedNodes, t.updates = t.updates, nil
 	r.Limit = a.headroom(s).proto()
-	for _, u := range q.GetUpdateRequests() {
-		r.UpdateErrors = append(r.UpdateErrors, &wire.UpdateContainerErrorProto{
-			Reason: proto.String("Containers of this cluster do not change their resources or execution type"), UpdateRequest: u, CurrentContainerVersion: proto.Int32(0),
-		})
-	}
+	a.tellUpdates(t, r, now)
 	return r
 }
 

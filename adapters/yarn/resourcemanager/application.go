@@ -133,6 +133,8 @@ type attempt struct {
 	told         []*container     // ended, told in the last reply
 	given        map[id.NodeID]bool
 	updates      []*wire.NodeReportProto
+	resized      []updated // to be told
+	updateErrors []*wire.UpdateContainerErrorProto
 	notBefore    time.Time    // its master is not asked for before; zero: at once
 	previous     []*container // live ones of earlier attempts, to be told at registration
 }

@@ -52,6 +52,8 @@ type container struct {
 	hosts      []string // names of its host, lower case
 	rack       string
 	amount     amount
+	version    int32     // how often amount was changed
+	resizing   *resizing // nil: no change is under way
 	priority   int32
 	requestID  int64
 	label      string // of its agent; "": none
@@ -126,13 +128,13 @@ func (c *container) proto(a *application, now time.Time) *wire.ContainerProto {
 		ID: c.id, Node: c.node.String(), User: a.user, MemoryMB: c.amount.memory, VCores: c.amount.vcores, Resources: c.amount.rows(),
 		Expires: now.Add(a.m.o.AskExpiry), KeyID: token.KeyID, ResourceManager: a.m.started.UnixMilli(), Priority: c.priority, Created: c.created,
 		LogAggregation: a.submission.GetLogAggregationContext(), Type: kind, Execution: wire.ExecutionTypeProto_GUARANTEED, AllocationRequestID: c.requestID,
-		NodeLabel: c.label, Tags: c.tags,
+		NodeLabel: c.label, Tags: c.tags, Version: c.version,
 	}
 	return &wire.ContainerProto{
 		Id: c.id.Proto(), NodeId: c.node.Proto(), NodeHttpAddress: proto.String(c.nodeHTTP), Resource: c.amount.proto(),
 		Priority:       &wire.PriorityProto{Priority: proto.Int32(c.priority)},
 		ContainerToken: token.Issue(token.KindContainer, c.node.String(), a.keys.Container, t.Marshal()).Proto(),
-		ExecutionType:  wire.ExecutionTypeProto_GUARANTEED.Enum(), AllocationRequestId: proto.Int64(c.requestID), Version: proto.Int32(0), AllocationTags: c.tags,
+		ExecutionType:  wire.ExecutionTypeProto_GUARANTEED.Enum(), AllocationRequestId: proto.Int64(c.requestID), Version: proto.Int32(c.version), AllocationTags: c.tags,
 	}
 }
 

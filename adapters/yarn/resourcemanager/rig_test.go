@@ -244,7 +244,7 @@ func (a *fakeAgent) connect() {
 	a.session, a.done = s, make(chan struct{})
 	q := &v1.RegisterAgent{AgentId: a.id, Info: a.info}
 	for _, t := range a.byName {
-		q.Tasks = append(q.Tasks, &v1.RunningTask{Task: t.spec.Task, Resources: t.spec.Resources, State: t.state, JobId: t.spec.JobId})
+		q.Tasks = append(q.Tasks, &v1.RunningTask{Task: t.spec.Task, Resources: t.spec.Resources, State: t.state, JobId: t.spec.JobId, Revision: t.spec.Revision})
 	}
 	done := a.done
 	a.mu.Unlock()
@@ -308,6 +308,12 @@ func (a *fakeAgent) command(s api.AgentSession, c *v1.AgentCommand) {
 		a.byName[x.Launch.Name] = t
 		if !a.lazy {
 			a.say(s, t, v1.TaskState_TASK_STATE_RUNNING, nil)
+		}
+	case *v1.AgentCommand_Resize:
+		for _, t := range a.byName {
+			if proto.Equal(t.spec.Task, x.Resize.Task) && x.Resize.Revision > t.spec.Revision {
+				t.spec.Resources, t.spec.Revision = x.Resize.Resources, x.Resize.Revision
+			}
 		}
 	case *v1.AgentCommand_Kill:
 		a.kill(s, x.Kill.Task)

@@ -180,6 +180,11 @@ func (a *application) restore(r *v1.FrameworkRegistered) {
 	for _, s := range r.Tasks {
 		a.adoptTask(s, now)
 	}
+	for _, x := range r.Resized {
+		if c := a.containers[x.GetTask().GetSequence()]; c != nil {
+			c.version = int32(x.Revision)
+		}
+	}
 	if t.master != nil {
 		a.admitted = true
 		m.masters.hold(a)

@@ -194,6 +194,8 @@ func (a *application) event(e *v1.FrameworkEvent) {
 		a.m.askLook() // the expiry runs from when it was last heard
 	case *v1.FrameworkEvent_Refused:
 		a.refusal(x.Refused)
+	case *v1.FrameworkEvent_Resized:
+		a.resized(x.Resized)
 	case *v1.FrameworkEvent_RoleChanged:
 		a.moved()
 	case *v1.FrameworkEvent_KillJob:
@@ -262,6 +264,7 @@ func (a *application) resume(r *v1.FrameworkRegistered) {
 			a.killTask(c.task, "it is not wanted any more")
 		}
 	}
+	a.resizeAgain(r.Resized)
 	if a.former != nil {
 		a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_ChangeRole{ChangeRole: &v1.ChangeRole{Role: a.queue.role}}})
 	}
@@ -300,6 +303,8 @@ func (a *application) refusal(r *v1.Refused) {
 			}
 			a.save(nil)
 		}
+	case r.GetCall() == "resize":
+		a.notResized(r)
 	case r.GetCall() == "accept":
 		for _, c := range a.accepted[r.Offer] {
 			a.undo(c)
