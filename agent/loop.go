@@ -190,10 +190,12 @@ func (o *owner) run(ctx context.Context) error {
 	}
 }
 
+// live counts the tasks that have not ended. One whose end cannot be written down, as the disk is full, has ended all the
+// same: its supervisor's exit record tells the next agent.
 func (o *owner) live() int {
 	n := 0
 	for _, t := range o.active {
-		if t.record.Phase != checkpoint.Ended || t.container != nil {
+		if t.record.Phase != checkpoint.Ended {
 			n++
 		}
 	}

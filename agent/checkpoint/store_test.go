@@ -2,11 +2,14 @@ package checkpoint
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
 	v1 "fairway/broker/api/fairwayv1"
 	bolt "go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -110,6 +113,32 @@ func BenchmarkCommit(b *testing.B) {
 	for b.Loop() {
 		if err := s.Commit(change); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// Ends of tasks can be written down although a task has filled the disk.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=4m"); err != nil {
+		t.Skip("cannot mount a small disk: ", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := Open(filepath.Join(dir, "c.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := os.WriteFile(filepath.Join(dir, "fill"), make([]byte, 8<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	for i := range 100 {
+		if err := s.Commit(&Change{Tasks: map[string]*Task{fmt.Sprintf("f-1/%d", i): sample()}}); err != nil {
+			t.Fatalf("commit %d: %v", i, err)
 		}
 	}
 }

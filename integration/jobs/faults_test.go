@@ -225,8 +225,9 @@ func TestDataNodeKilled(t *testing.T) {
 // are told as that, and are done elsewhere; a job that may not try again says what was wrong.
 func TestDiskFull(t *testing.T) {
 	text, want := lines(20_000)
-	in := put(t, "/faults/disk/in", text)
-	blocks, err := world.fs.Blocks(t.Context(), "/faults/disk/in")
+	folder := fmt.Sprintf("/faults/disk%d", time.Now().UnixNano())
+	in := put(t, folder+"/in", text)
+	blocks, err := world.fs.Blocks(t.Context(), folder+"/in")
 	if err != nil || len(blocks) != 1 || len(blocks[0].Replicas) != 1 {
 		t.Fatalf("%v, %v", blocks, err)
 	}
@@ -258,9 +259,9 @@ for line in sys.stdin:
     for w in line.split(): print(w + "\t1")
 `)
 	args := []string{"submit", "mapreduce", "-q", "-input", in, "-mapper", "python3 fill.py", "-reducer", "sum", "-combiner", "sum", "-file", mapper}
-	refused(t, c, []string{"map 0 of 1 failed", "No space left on device"}, append(args, "-output", "hdfs:///faults/disk/none", "-D", "mapreduce.map.maxattempts=1")...)
-	j := submit(t, c, append(args[2:], "-output", "hdfs:///faults/disk/out")...)
-	checkCounts(t, "/faults/disk/out", want)
+	refused(t, c, []string{"map 0 of 1 failed", "No space left on device"}, append(args, "-output", "hdfs://"+folder+"/none", "-D", "mapreduce.map.maxattempts=1")...)
+	j := submit(t, c, append(args[2:], "-output", "hdfs://"+folder+"/out")...)
+	checkCounts(t, folder+"/out", want)
 	full := 0
 	for _, k := range tasksOf(t, c, j.Id) {
 		if k.Status.GetReason() == v1.TaskReason_TASK_REASON_DISK_LIMIT {
