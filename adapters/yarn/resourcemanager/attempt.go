@@ -105,6 +105,9 @@ func (a *application) ask() {
 	}
 	a.narrow(t)
 	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t)); u != nil {
+		for _, g := range u.Groups {
+			g.NodeWaitNanos = int64(a.m.o.NodeWait)
+		}
 		u.LastOffer = a.lastOffer
 		a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: u}})
 	}

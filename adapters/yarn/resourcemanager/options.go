@@ -31,6 +31,7 @@ type Options struct {
 	ResyncGrace   time.Duration // after a restart, a container that nobody starts for so long ends [1 min]
 	AskExpiry     time.Duration // a container granted may be started for so long [10 min]
 	Hold          time.Duration // a reply waits so long for the allocator after a new ask, and four times as long for a launch that is on its way to the disk [20 ms]
+	NodeWait      time.Duration // an ask waits so long for a node-local place, since its last one [10 s: a JVM's place takes about as long to come free]
 	MaxAttempts   int           // of an application, at most [2]
 	MinimumMemory int64         // a container's memory is a multiple of it, in MiB [1024]
 	MasterShare   float64       // part of a queue's share that masters may take; one always runs [0.2]
@@ -72,6 +73,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	def := func(d *time.Duration, v time.Duration) { *d = cmp.Or(*d, v) }
 	def(&o.NodeExpiry, time.Minute)
+	def(&o.NodeWait, 10*time.Second)
 	def(&o.AgentTimeout, 30*time.Second)
 	def(&o.MasterExpiry, 15*time.Minute)
 	def(&o.FinishGrace, time.Minute)

@@ -494,3 +494,26 @@ func TestBadSubmissions(t *testing.T) {
 		r.master(r.submit(nil))
 	})
 }
+
+// An ask waits for places of its own hosts about as long as a JVM holds one, from the last that it got.
+func TestNodeWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.agent("h1", "/r1", 2, 4096)
+		r.agent("h2", "/r1", 16, 32768)
+		am := started(r)
+		got := hostsOf(am.allocate(asking(want(20, "h1", 20, 1024), want(20, "/r1", 20, 1024), want(20, "*", 20, 1024))))
+		first := len(got)
+		if first == 0 || slices.Contains(got, "h2") {
+			t.Fatalf("on %v", got)
+		}
+		r.sleep(9 * time.Second)
+		if more := am.allocate(&wire.AllocateRequestProto{}); len(more.AllocatedContainers) != 0 {
+			t.Errorf("within the wait more on %v", hostsOf(more))
+		}
+		r.sleep(2 * time.Second)
+		if more := hostsOf(am.allocate(&wire.AllocateRequestProto{})); len(more) == 0 || slices.Contains(more, "h1") {
+			t.Errorf("after the wait more on %v", more)
+		}
+	})
+}
