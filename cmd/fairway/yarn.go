@@ -58,7 +58,7 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	o := resourcemanager.Options{
 		Broker: broker, Key: []byte(token), Host: y.Host, NodeExpiry: time.Duration(y.NodeExpiry), AgentTimeout: time.Duration(c.Broker.AgentTimeout),
 		MasterExpiry: time.Duration(y.MasterExpiry), NodeWait: time.Duration(y.NodeWait), MaxAttempts: y.MaxAttempts, MinimumMemory: int64(y.MinimumMemory >> 20), MasterShare: c.Broker.LauncherShare,
-		Kept: c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), Version: version, Log: log, Registerer: admin.registry,
+		Kept: c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), ACLs: y.ACL.Enabled, Admins: admins(c), Version: version, Log: log, Registerer: admin.registry,
 		Queues: func() (map[string]resourcemanager.Queue, error) {
 			now, err := load()
 			if err != nil {
@@ -149,7 +149,7 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 	})
 }
 
-// admins is the access list of those who may see all logs: operators, root, and who is configured so.
+// admins is the access list of those who may see all applications and logs: operators, root, and who is configured so.
 func admins(c *conf.Config) string {
 	users, groups, _ := strings.Cut(c.YARN.ACL.Admins, " ")
 	if strings.TrimSpace(users) == "*" {
