@@ -246,12 +246,8 @@ func (m *Manager) add(c *container, fresh []addition) {
 		m.mu.Lock()
 		k := c.kept
 		k.Added = slices.Clone(k.Added)
-		ended := c.outcome != nil
 		m.mu.Unlock()
-		if ended {
-			return err
-		}
-		if problem := m.keepContainer(c.id, k); problem != nil {
+		if problem := m.keepRunning(c, k); problem != nil && ctx.Err() == nil {
 			m.log.Warn("what is added to a container is not kept", zap.Stringer("container", c.id), zap.Error(problem))
 		}
 		return err

@@ -219,13 +219,14 @@ func TestLocalizeRefused(t *testing.T) {
 			t.Fatal("no grant")
 		}
 	}
-	for _, key := range []string{"../x", "/abs", "a/../../x", "", ".", "a/..", "nul\x00", "\xff"} {
-		err := r.localize(c, 1, "fine", x, key, x)
-		words := "leaves the working folder"
-		if key == "\xff" {
-			words = "not UTF-8"
+	for words, keys := range map[string][]string{
+		"leaves the working folder":          {"../x", "/abs", "a/../../x", "", ".", "a/..", "nul\x00"},
+		"is not UTF-8":                       {"\xff"},
+		"has more than 4096 bytes or 100 le": {strings.Repeat("k", 4097), strings.Repeat("d/", 100) + "x"},
+	} {
+		for _, key := range keys {
+			refusedWith(t, fmt.Sprintf("%.20q", key), r.localize(c, 1, "fine", x, key, x), words)
 		}
-		refusedWith(t, fmt.Sprintf("%q", key), err, words)
 	}
 	relative := proto.CloneOf(x)
 	relative.Resource.File = proto.String("x")
@@ -236,9 +237,13 @@ func TestLocalizeRefused(t *testing.T) {
 		many.LocalResources = append(many.LocalResources, &wire.StringLocalResourceMapProto{Key: proto.String(fmt.Sprint(i)), Value: x})
 	}
 	refusedWith(t, "too many", c.Call(t.Context(), "localize", many, &wire.ResourceLocalizationResponseProto{}), "more than 10000 local resources")
-	refusedWith(t, "too long", r.localize(c, 1, strings.Repeat("d/", maxAddedBytes/2), x), "a container has at most 10000 local resources, and ")
+	long := &wire.ResourceLocalizationRequestProto{ContainerId: cid(1).Proto()}
+	for i := range maxAddedBytes / 4000 {
+		long.LocalResources = append(long.LocalResources, &wire.StringLocalResourceMapProto{Key: proto.String(fmt.Sprint(i) + strings.Repeat("k", 4000)), Value: x})
+	}
+	refusedWith(t, "too long", c.Call(t.Context(), "localize", long, &wire.ResourceLocalizationResponseProto{}), "a container has at most 10000 local resources, and ")
 	if states, why := r.localized(c, 1); len(states) != 0 || why != "" {
-		t.Errorf("something was taken: %v %s", states, why)
+		t.Errorf("%d were taken: %.300v %s", len(states), states, why)
 	}
 	if err := r.localize(c, 1); err != nil {
 		t.Errorf("nothing: %v", err)
@@ -351,6 +356,11 @@ func TestLocalizeOverRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	states := r.settled(c, 2)
+	for limit := time.Now().Add(patience); len(pending(r.manager.loadContainer(cid(2)).Added)) > 0; <-time.After(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("it is not kept that they are there")
+		}
+	}
 	if err := r.localize(c, 2, "late", file(t, r, "slow", "late\n", 0o644)); err != nil {
 		t.Fatal(err)
 	}
@@ -359,6 +369,10 @@ func TestLocalizeOverRestart(t *testing.T) {
 	}
 	if now, _ := r.localized(c, 2); now["late"] != "L_PENDING" || len(now) != 3 {
 		t.Fatalf("%v", now)
+	}
+	// What would be found after a crash now.
+	if kept := r.manager.loadContainer(cid(2)); len(kept.Added) != 3 || len(pending(kept.Added)) != 1 || pending(kept.Added)[0].Key != "late" {
+		t.Errorf("kept: %v", kept.Added)
 	}
 	r.end()
 	hold := make(chan struct{})
@@ -385,7 +399,15 @@ func TestLocalizeOverRestart(t *testing.T) {
 
 // A container that ends while something is fetched for it leaves nothing behind.
 func TestLocalizeEndsWithContainer(t *testing.T) {
-	r := newRig(t, gated(nil))
+	begun, given := make(chan struct{}), make(chan struct{})
+	r := newRig(t, func(o *Options) {
+		o.Files = func(ctx context.Context, _, _ string) (storage.FS, string, error) {
+			close(begun) // there is but one fetch
+			<-ctx.Done()
+			close(given)
+			return nil, "", ctx.Err()
+		}
+	})
 	r.launch(1, "nobody", said("sleep 1000"))
 	r.launch(2, "nobody", nil)
 	r.running(1)
@@ -395,6 +417,7 @@ func TestLocalizeEndsWithContainer(t *testing.T) {
 	if err := r.localize(c, 2, "late", file(t, r, "slow", "late\n", 0o644)); err != nil {
 		t.Fatal(err)
 	}
+	<-begun
 	if err := c.Call(t.Context(), "stopContainers", &wire.StopContainersRequestProto{ContainerId: []*wire.ContainerIdProto{cid(2).Proto()}}, &wire.StopContainersResponseProto{}); err != nil {
 		t.Fatal(err)
 	}
@@ -403,11 +426,22 @@ func TestLocalizeEndsWithContainer(t *testing.T) {
 	}
 	gone(t, r.work(2))
 	gone(t, r.manager.containerFile(cid(2)))
-	r.end() // waits for what works
+	select {
+	case <-given:
+	case <-time.After(patience):
+		t.Fatal("it is still fetched")
+	}
+	// One that comes late finds that it has ended.
+	r.manager.mu.Lock()
+	ended := r.manager.containers[cid(2)]
+	r.manager.mu.Unlock()
+	ended.disk.Lock()
+	err := r.manager.keepRunning(ended, keptContainer{})
+	ended.disk.Unlock()
+	refusedWith(t, "a late record", err, "Current state is [DONE")
 	if _, err := os.Stat(r.manager.containerFile(cid(2))); err == nil {
 		t.Error("its record has come back")
 	}
-	r.start(nil) // to end the other
 }
 
 func TestExtended(t *testing.T) {

@@ -29,6 +29,10 @@ const (
 	script     = "launch_container.sh"
 	tokensFile = "container_tokens"
 	maxLinks   = 10_000
+
+	// Of a link's name. A container could not use a longer one, and each level is a folder to be made.
+	maxLinkBytes = 4096
+	maxLinkDepth = 100
 )
 
 // Prepare implements service.Service.
@@ -284,6 +288,9 @@ func linkKey(said string) (string, error) {
 	key := path.Clean(said)
 	if !filepath.IsLocal(key) || key == "." || strings.IndexByte(key, 0) >= 0 {
 		return "", fmt.Errorf("link %.200q leaves the working folder", said)
+	}
+	if len(said) > maxLinkBytes || strings.Count(key, "/") >= maxLinkDepth {
+		return "", fmt.Errorf("link %.200q has more than %d bytes or %d levels", said, maxLinkBytes, maxLinkDepth)
 	}
 	return key, nil
 }
