@@ -22,6 +22,8 @@ import (
 	"fairway/adapters/yarn/resourcemanager/web"
 	"fairway/agent/service"
 	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
+	"fairway/broker/core"
 	"fairway/conf"
 	"fairway/frameworks/storage"
 )
@@ -90,6 +92,20 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	}
 	r.web, err = web.New(web.Options{Manager: r.manager, Log: log.Named("web"), Registerer: admin.registry})
 	return r, err
+}
+
+// explained is a broker that says of YARN's applications also what only the resource manager knows.
+type explained struct {
+	*core.Broker
+	d *brokerDaemon
+}
+
+// ExplainJob implements api.Broker.
+func (e explained) ExplainJob(ctx context.Context, caller api.Caller, id string) (*v1.Explanation, error) {
+	if e.d.yarn == nil {
+		return e.Broker.ExplainJob(ctx, caller, id)
+	}
+	return e.d.yarn.manager.ExplainJob(ctx, caller, id)
 }
 
 // run serves until ctx ends, once the broker does.
