@@ -16,11 +16,18 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/resourcemanager"
 	"fairway/adapters/yarn/wire"
 )
+
+func TestMain(m *testing.M) {
+	// net/http waits half a second for a client to read what was sent before it resets the connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 var _ Manager = (*resourcemanager.Manager)(nil)
 
