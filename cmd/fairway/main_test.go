@@ -21,6 +21,7 @@ import (
 	"fairway/broker/api"
 	"fairway/broker/api/client"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/integration/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -121,13 +122,12 @@ func freePorts(e *testscript.Env, file string) error {
 		return err
 	}
 	out := strings.ReplaceAll(string(text), "WORK", e.WorkDir)
-	for i := 1; i <= 3; i++ {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer l.Close()
-		name, port := fmt.Sprintf("PORT%d", i), strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	free, err := ports.Free(3)
+	if err != nil {
+		return err
+	}
+	for i, p := range free {
+		name, port := fmt.Sprintf("PORT%d", i+1), strconv.Itoa(p)
 		e.Setenv(name, port)
 		out = strings.ReplaceAll(out, name, port)
 	}
