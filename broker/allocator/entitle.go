@@ -40,9 +40,11 @@ func portion(e uint64, w, sum int64) uint64 {
 	return q
 }
 
-// ofTotal is the amount that a share of a total is.
+// ofTotal is the amount that a share of a total is, to the nearest.
 func ofTotal(e uint64, total int64) int64 {
 	hi, lo := bits.Mul64(e, uint64(total))
+	lo, carry := bits.Add64(lo, 1<<(shareBits-1), 0)
+	hi += carry
 	if hi>>(shareBits-1) != 0 {
 		return math.MaxInt64
 	}

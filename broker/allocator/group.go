@@ -173,6 +173,9 @@ func (m *Machine) setLeft(g *group, left int64) {
 	before := fw.waiting
 	fw.waiting += max(left, 0) - max(g.left, 0)
 	g.left = left
+	if g.claims > 0 {
+		m.reclaiming.over = true // or less is
+	}
 	if (before > 0) != (fw.waiting > 0) {
 		m.showWanting(fw)
 	}

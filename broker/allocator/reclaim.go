@@ -25,7 +25,7 @@ type reclaiming struct {
 	oldest, newest int32 // the line of groups that wait
 	last           uint64
 	live           []reclaimed
-	over           bool // one of them is, or is smaller than before
+	over           bool // maybe one of them is, or is smaller than before
 	said           []Reclaim
 	agents         []AgentID // of the reclaims made in this pass
 	path           []int32
@@ -138,7 +138,6 @@ func (m *Machine) claimServed(at int32) {
 	for i := range m.reclaiming.live {
 		if r := &m.reclaiming.live[i]; r.group.at == at && r.served < r.asked {
 			r.served++
-			m.reclaiming.over = true
 			return
 		}
 	}
