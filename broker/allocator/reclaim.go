@@ -320,7 +320,10 @@ func (m *Machine) roomOn(at, fw int32, most int64) (n int64) {
 	probes := reclaimProbes
 	try := func(id AgentID) bool {
 		probes--
-		if a := &m.agents[id]; a.live && (a.kept < 0 || a.kept == at) && m.could(g, id) && !(g.strict && m.locality(g, a) > Rack) {
+		a := &m.agents[id]
+		// One that is kept for a group of the framework that is asked is so no longer.
+		open := a.kept < 0 || a.kept == at || m.groups[a.kept].fw == fw
+		if a.live && open && m.could(g, id) && !(g.strict && m.locality(g, a) > Rack) {
 			if h := m.holdings.find(holdKey(id, uint32(fw))); h >= 0 {
 				if k := a.free.Add(m.holdings.at(h)).Times(g.shape) - max(a.free.Times(g.shape), 0); k > 0 {
 					x.agents = append(x.agents, id)
