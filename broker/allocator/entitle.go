@@ -222,6 +222,13 @@ func (m *Machine) roomBelow(at int32, entitled uint64, shape *resource.Vector) i
 		}
 	}
 	room := int64(maxCount)
+	if n := &m.nodes[at]; n.limited {
+		for slot, limit := range n.limit {
+			if limit >= 0 && shape[slot] > 0 {
+				room = min(room, max(limit-have[slot], 0)/shape[slot])
+			}
+		}
+	}
 	for i := range m.scales {
 		slot := m.scales[i].slot
 		rest := ofTotal(entitled+slack, m.total[slot]) - have[slot]
@@ -319,7 +326,7 @@ func (m *Machine) descend(at int32, entitled uint64, most *resource.Vector) int3
 	}
 	best, key := none, uint64(0)
 	for i, kid := range n.kids {
-		if k := n.keys[i]; (best < 0 || k > key) && m.gives(kid) {
+		if k := n.keys[i]; (best < 0 || k > key) && !isZero(&m.nodes[kid].alloc) && m.gives(kid) {
 			best, key = kid, k
 		}
 	}

@@ -133,13 +133,26 @@ func (m *Machine) stopWaiting(at int32) {
 	}
 }
 
-// claimServed counts a task of a group that resources are reclaimed for.
+// claimServed counts a task of a group that resources are reclaimed for: as the gift of one who has given, if any has.
 func (m *Machine) claimServed(at int32) {
+	best := -1
 	for i := range m.reclaiming.live {
-		if r := &m.reclaiming.live[i]; r.group.at == at && r.served < r.asked {
-			r.served++
-			return
+		r := &m.reclaiming.live[i]
+		if r.group.at != at || r.served >= r.asked {
+			continue
 		}
+		gave := r.held
+		sub(&gave, &m.nodes[m.fws[r.fw].node].alloc)
+		given := gave.Floor()
+		if best < 0 || given.Times(r.shape) > int64(r.served) || r.served == 0 && !isZero(&given) {
+			best = i
+			if !isZero(&given) {
+				break
+			}
+		}
+	}
+	if best >= 0 {
+		m.reclaiming.live[best].served++
 	}
 }
 
