@@ -3,6 +3,7 @@ package allocator
 import (
 	"math"
 	"math/bits"
+	"slices"
 
 	"fairway/broker/resource"
 )
@@ -296,7 +297,7 @@ func (m *Machine) gives(at int32) bool {
 		return n.giving > 0
 	}
 	fw := &m.fws[n.id]
-	return fw.giving && fw.rest <= m.now
+	return fw.giving && fw.rest <= m.now && !slices.Contains(m.reclaiming.tried, int32(n.id))
 }
 
 // descend finds the framework below a node to ask, and bounds what may be taken by each role on the way.

@@ -13,10 +13,10 @@ import (
 
 const (
 	maxReclaims   = 64   // under way at a time
-	reclaimLooks  = 64   // groups looked at in one pass
+	reclaimLooks  = 16   // groups looked at in one pass
 	reclaimPause  = 10e6 // ns until the next pass that looks, if there are more
 	reclaimProbes = 256  // agents looked at for room that a framework could make
-	maxVictims    = 8    // frameworks asked for one group in one pass
+	maxVictims    = 4    // frameworks tried for one group in one pass
 	vainRest      = 4    // times ReclaimAfter that a framework is left alone which gave nothing back
 )
 
@@ -30,6 +30,7 @@ type reclaiming struct {
 	agents         []AgentID // of the reclaims made in this pass
 	path           []int32
 	fixed          []bool
+	tried          []int32 // frameworks that could not make room for the group that is looked at
 	cursor         uint32
 }
 
@@ -277,6 +278,7 @@ func (m *Machine) lookAt(at int32) {
 		g.wait.below = 0 // it waits for something else
 		return
 	}
+	m.reclaiming.tried = m.reclaiming.tried[:0]
 	for range maxVictims {
 		c, below := m.claim(at)
 		if !below {
@@ -302,8 +304,7 @@ func (m *Machine) ask(at int32, c *claim) {
 	n := m.roomOn(at, c.fw, c.count)
 	if n <= 0 {
 		x.agents = x.agents[:from]
-		// It is passed over for as long as it takes others to be found.
-		m.fws[c.fw].rest = m.now + m.config.ReclaimAfter
+		x.tried = append(x.tried, c.fw)
 		return
 	}
 	if !g.strict && len(g.excluded) == 0 {
@@ -319,6 +320,11 @@ func (m *Machine) ask(at int32, c *claim) {
 	said := &x.said[len(x.said)-1]
 	said.Most, said.Agents = c.most, x.agents[from:len(x.agents):len(x.agents)]
 	g.claims++
+	if !g.strict && g.level != atAny && m.anyFit>>g.class&1 == 0 {
+		// What is given back is not left to others because it is not where the group would like to be.
+		g.level, g.deadline = atAny, 0
+		m.consider(at)
+	}
 	fw := &m.fws[c.fw]
 	fw.asked = true
 	m.showGiving(fw, false)
