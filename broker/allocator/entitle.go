@@ -31,14 +31,15 @@ type claim struct {
 	most  resource.Vector // so much at most; -1: any amount
 }
 
-// portion is e * w / sum.
+// portion is e * w / sum, at most the whole; w may be larger, as of a child whose weight is not in the sum because it is
+// content with less than its part.
 func portion(e uint64, w, sum int64) uint64 {
-	if sum <= 0 || w >= sum {
-		return e
-	}
 	hi, lo := bits.Mul64(e, uint64(w))
+	if sum <= 0 || hi >= uint64(sum) {
+		return wholeCluster
+	}
 	q, _ := bits.Div64(hi, lo, uint64(sum))
-	return q
+	return min(q, wholeCluster)
 }
 
 // ofTotal is the amount that a share of a total is, to the nearest.
@@ -243,12 +244,19 @@ func (m *Machine) roomBelow(at int32, entitled uint64, shape *resource.Vector) i
 	return room
 }
 
-// keeps is what a node holds less what is being reclaimed below it.
+// keeps is what a node holds less all that may be given back below it, by what has been asked for.
 func (m *Machine) keeps(at int32) resource.Vector {
 	have := m.nodes[at].alloc
 	for i := range m.reclaiming.live {
-		if r := &m.reclaiming.live[i]; m.below(m.fws[r.fw].node, at) {
-			have = have.Sub(r.shape.Scale(int64(r.count())))
+		r := &m.reclaiming.live[i]
+		if node := m.fws[r.fw].node; m.below(node, at) {
+			for slot, holds := range m.nodes[node].alloc {
+				gives := holds
+				if r.most[slot] >= 0 {
+					gives = min(holds, max(r.most[slot]-max(r.held[slot]-holds, 0), 0))
+				}
+				have[slot] -= gives
+			}
 		}
 	}
 	return have
@@ -315,6 +323,7 @@ func (m *Machine) descend(at int32, entitled uint64, most *resource.Vector) int3
 		}
 	}
 	if !n.isRole {
+		m.boundBy(n, most)
 		return int32(n.id)
 	}
 	roles := false
@@ -334,5 +343,13 @@ func (m *Machine) descend(at int32, entitled uint64, most *resource.Vector) int3
 	if best < 0 {
 		return none
 	}
+	m.boundBy(&m.nodes[best], most)
 	return int32(m.nodes[best].id)
+}
+
+// boundBy lowers bounds to what a framework has at all, so that others may be asked for the rest.
+func (m *Machine) boundBy(n *node, most *resource.Vector) {
+	for slot := range most {
+		most[slot] = min(most[slot], n.alloc[slot]) // none stays none
+	}
 }

@@ -56,6 +56,7 @@ type reclaimed struct {
 	deadline int64
 	held     resource.Vector // by fw when it was asked
 	shape    resource.Vector
+	most     resource.Vector
 }
 
 func (r *reclaimed) count() uint32 { return r.asked - r.served }
@@ -313,7 +314,7 @@ func (m *Machine) ask(at int32, c *claim) {
 	x.last++
 	r := reclaimed{
 		id: x.last, fw: c.fw, group: groupRef{at, g.gen}, owner: g.fw, name: g.id, first: uint32(n), asked: uint32(n), said: uint32(n),
-		deadline: m.now + m.config.ReclaimDeadline, held: m.nodes[m.fws[c.fw].node].alloc, shape: g.shape,
+		deadline: m.now + m.config.ReclaimDeadline, held: m.nodes[m.fws[c.fw].node].alloc, shape: g.shape, most: c.most,
 	}
 	x.live = append(x.live, r)
 	m.sayReclaim(&r, r.said)
