@@ -39,6 +39,7 @@ type Broker struct {
 	OfferTimeout  Duration `yaml:"offer_timeout"`
 	NodeWait      Duration `yaml:"node_wait"`      // how long a request waits for a node-local place
 	RackWait      Duration `yaml:"rack_wait"`      // and then for a rack-local one
+	ReclaimAfter  Duration `yaml:"reclaim_after"`  // a role waits so long below its fair share until resources are reclaimed from others; 0: never
 	Heartbeat     Duration `yaml:"heartbeat"`      // agents send one so often
 	AgentTimeout  Duration `yaml:"agent_timeout"`  // silent for so long: unreachable
 	AgentGone     Duration `yaml:"agent_gone"`     // unreachable for so long: gone
@@ -123,7 +124,7 @@ func Default() *Config {
 		Broker: Broker{
 			Socket: filepath.Join(run, "broker.sock"), Listen: "127.0.0.1:5050", Admin: "127.0.0.1:5051",
 			TokenFile: filepath.Join(lib, "token"), WorkDir: filepath.Join(lib, "broker"),
-			OfferTimeout: Duration(30 * time.Second), NodeWait: Duration(3 * time.Second), RackWait: Duration(2 * time.Second),
+			OfferTimeout: Duration(30 * time.Second), NodeWait: Duration(3 * time.Second), RackWait: Duration(2 * time.Second), ReclaimAfter: Duration(30 * time.Second),
 			Heartbeat: Duration(2 * time.Second), AgentTimeout: Duration(15 * time.Second), AgentGone: Duration(10 * time.Minute),
 			Recovery: Duration(time.Minute), AgentRate: 1000, LauncherShare: 0.2, JobsKept: 1000,
 		},

@@ -23,17 +23,18 @@ type YARN struct {
 	SchedulerPort int               `yaml:"scheduler_port"`
 	AdminPort     int               `yaml:"admin_port"`
 	WebPort       int               `yaml:"web_port"`
-	NodeExpiry    Duration          `yaml:"node_expiry"`    // cut off for so long, an agent's containers are given up
-	MasterExpiry  Duration          `yaml:"master_expiry"`  // an ApplicationMaster silent for so long has failed
-	NodeWait      Duration          `yaml:"node_wait"`      // an ask waits so long for a node-local place, since its last one
-	MaxAttempts   int               `yaml:"max_attempts"`   // of an application, at most
-	MinimumMemory Bytes             `yaml:"minimum_memory"` // a container's memory is a multiple of it
-	NodePort      int               `yaml:"node_port"`      // of agents: container management
-	NodeWebPort   int               `yaml:"node_web_port"`  // of agents: logs
-	ShufflePort   int               `yaml:"shuffle_port"`   // of agents: MapReduce's map output
-	Account       string            `yaml:"account"`        // runs containers of users without an account of their own
-	Env           map[string]string `yaml:"env"`            // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
-	HardCPU       bool              `yaml:"hard_cpu"`       // containers get no more than their vcores
+	NodeExpiry    Duration          `yaml:"node_expiry"`      // cut off for so long, an agent's containers are given up
+	MasterExpiry  Duration          `yaml:"master_expiry"`    // an ApplicationMaster silent for so long has failed
+	NodeWait      Duration          `yaml:"node_wait"`        // an ask waits so long for a node-local place, since its last one
+	Preemption    Duration          `yaml:"preemption_grace"` // a master has so long to release what is reclaimed, until containers are ended
+	MaxAttempts   int               `yaml:"max_attempts"`     // of an application, at most
+	MinimumMemory Bytes             `yaml:"minimum_memory"`   // a container's memory is a multiple of it
+	NodePort      int               `yaml:"node_port"`        // of agents: container management
+	NodeWebPort   int               `yaml:"node_web_port"`    // of agents: logs
+	ShufflePort   int               `yaml:"shuffle_port"`     // of agents: MapReduce's map output
+	Account       string            `yaml:"account"`          // runs containers of users without an account of their own
+	Env           map[string]string `yaml:"env"`              // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
+	HardCPU       bool              `yaml:"hard_cpu"`         // containers get no more than their vcores
 	ACL           YARNACL           `yaml:"acl"`
 	Logs          YARNLogs          `yaml:"logs"`
 	Queues        []YARNQueue       `yaml:"queues"`
@@ -70,7 +71,7 @@ type YARNLogs struct {
 func defaultYARN() YARN {
 	return YARN{
 		Host: "127.0.0.1", ClientPort: 8032, SchedulerPort: 8030, AdminPort: 8033, WebPort: 8088,
-		NodeExpiry: Duration(time.Minute), MasterExpiry: Duration(15 * time.Minute), NodeWait: Duration(10 * time.Second), MaxAttempts: 2, MinimumMemory: 1 << 30,
+		NodeExpiry: Duration(time.Minute), MasterExpiry: Duration(15 * time.Minute), NodeWait: Duration(10 * time.Second), Preemption: Duration(15 * time.Second), MaxAttempts: 2, MinimumMemory: 1 << 30,
 		Env: map[string]string{}, Queues: []YARNQueue{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, Account: "nobody",
 		Logs: YARNLogs{Aggregate: true, Dir: "/tmp/logs", Suffix: "logs"},
 	}
@@ -90,8 +91,8 @@ func (y *YARN) validate(insecure bool) error {
 		return fmt.Errorf("yarn.max_attempts: %d is below 1", y.MaxAttempts)
 	case y.MinimumMemory < 1<<20:
 		return fmt.Errorf("yarn.minimum_memory: %d bytes is below 1MiB", y.MinimumMemory)
-	case y.NodeExpiry <= 0 || y.MasterExpiry <= 0 || y.NodeWait <= 0:
-		return errors.New("yarn.node_expiry, yarn.master_expiry and yarn.node_wait must be above zero")
+	case y.NodeExpiry <= 0 || y.MasterExpiry <= 0 || y.NodeWait <= 0 || y.Preemption <= 0:
+		return errors.New("yarn.node_expiry, yarn.master_expiry, yarn.node_wait and yarn.preemption_grace must be above zero")
 	}
 	if u, err := url.Parse(y.Logs.Server); err != nil || y.Logs.Server != "" && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		return fmt.Errorf("yarn.logs.server: %q is no URL; write it as http://history:19888/jobhistory/logs", y.Logs.Server)

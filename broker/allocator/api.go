@@ -57,6 +57,8 @@ const (
 	// Pause and Resume: no offers at all to anyone (after a failover).
 	Pause
 	Resume
+	// Reclaimable: Framework, Flag (resources may be reclaimed from it; at first they may not).
+	Reclaimable
 )
 
 // Event is one input. It is a fixed-size record; Request is only read during Step.
@@ -149,8 +151,25 @@ type Action struct {
 
 // Batch is what Ready returns; its slices are valid until the next Step.
 type Batch struct {
-	Actions []Action
-	WakeAt  int64 // when Step should be called next with no event, 0: no need
+	Actions  []Action
+	Reclaims []Reclaim
+	WakeAt   int64 // when Step should be called next with no event, 0: no need
+}
+
+// Reclaim asks a framework to give back what it holds, so that there is room for tasks of a group that waits. It is made
+// with Count = Asked, made again with less when the group is served, and is over with Count 0: the group was served, does
+// not wait any more, or the deadline has passed. A framework is asked by one at a time, and offered nothing meanwhile.
+type Reclaim struct {
+	ID        uint64      // from a counter, unique in this machine
+	Framework FrameworkID // that is to give
+	For       FrameworkID
+	Group     GroupID // of For
+	Asked     uint32
+	Count     uint32
+	Shape     resource.Vector
+	Most      resource.Vector // what it gives may be at most, so that no role falls below its share; a slot of -1: any amount
+	Deadline  int64
+	Agents    []AgentID // when made: room counts on these only; empty: on any
 }
 
 // Rejection is an event that was refused; it left the state as it was.
@@ -213,5 +232,7 @@ const (
 	// too full, which the framework's first group waits for too. Counted for each task of such a group that was served
 	// where this group, not waiting for a place, had room.
 	HigherPriority
+	// The framework is to give resources back first. Not counted.
+	GivingBack
 	NumReasons
 )

@@ -19,7 +19,7 @@ func broken(format string, args ...any) error {
 // Check verifies every invariant from scratch; an error is a bug of this package. It costs the product of groups and
 // agents and is meant for tests, after a Step.
 func (m *Machine) Check() error {
-	for _, check := range []func() error{m.checkAgents, m.checkOffers, m.checkTree, m.checkGroups, m.checkTimers, m.checkServed} {
+	for _, check := range []func() error{m.checkAgents, m.checkOffers, m.checkTree, m.checkGroups, m.checkTimers, m.checkReclaims, m.checkServed} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -222,7 +222,7 @@ func (m *Machine) checkTree() error {
 			if fw.classic {
 				eff |= classicBit
 			}
-			if fw.suppressed || !fw.live {
+			if fw.silent() || !fw.live {
 				eff = 0
 			}
 			if got := m.nodes[n.parent].effs[n.pos]; got != eff {
@@ -372,6 +372,75 @@ func (m *Machine) checkTimers() error {
 	}
 	if len(m.timers)-groups != m.filterIDs.n {
 		return broken("%d filters, %d timers of them", m.filterIDs.n, len(m.timers)-groups)
+	}
+	return nil
+}
+
+// checkReclaims holds the line of groups that wait, and who is asked for what.
+func (m *Machine) checkReclaims() error {
+	x := &m.reclaiming
+	inLine, before := 0, none
+	for at := x.oldest; at >= 0; before, at = at, m.groups[at].wait.next {
+		g := &m.groups[at]
+		if inLine++; !g.live || !g.wait.listed || g.wait.prev != before || g.left <= 0 || before >= 0 && m.groups[before].wait.at > g.wait.at {
+			return broken("group %d in the line of those that wait", g.id)
+		}
+	}
+	if x.newest != before {
+		return broken("the line of groups that wait ends at %d, not %d", x.newest, before)
+	}
+	claims, asked := map[int32]uint8{}, map[int32]bool{}
+	for i := range x.live {
+		r := &x.live[i]
+		if asked[r.fw] || !m.fws[r.fw].asked || !m.fws[r.fw].yields || !m.fws[r.fw].live {
+			return broken("reclaim %d from framework %d", r.id, r.fw)
+		}
+		asked[r.fw] = true
+		if m.groupOf(r.group) != nil {
+			claims[r.group.at]++
+		}
+		if !m.halted && (r.deadline <= m.now || r.served >= r.asked) {
+			return broken("reclaim %d is over: %d of %d, deadline %d", r.id, r.served, r.asked, r.deadline)
+		}
+	}
+	for at := range m.groups {
+		g := &m.groups[at]
+		if g.wait.listed {
+			inLine--
+		}
+		if g.claims != claims[int32(at)] || g.live && g.left > 0 && !g.wait.listed && !m.halted && m.config.ReclaimAfter >= 0 {
+			return broken("group %d: %d reclaims, is %d; listed %v", g.id, g.claims, claims[int32(at)], g.wait.listed)
+		}
+	}
+	if inLine != 0 {
+		return broken("%d groups too many in the line of those that wait", inLine)
+	}
+	for at := range m.nodes {
+		n := &m.nodes[at]
+		if at > 0 && n.parent < 0 {
+			continue
+		}
+		if !n.isRole {
+			fw := &m.fws[n.id]
+			if fw.giving != (fw.live && fw.yields && !fw.asked) || fw.asked != asked[int32(n.id)] {
+				return broken("framework %d: can be asked %v, is asked %v", n.id, fw.giving, fw.asked)
+			}
+			continue
+		}
+		var wanting, giving int32
+		for _, kid := range n.kids {
+			k := &m.nodes[kid]
+			if m.wants(kid) {
+				wanting++
+			}
+			giving += k.giving
+			if !k.isRole && m.fws[k.id].giving {
+				giving++
+			}
+		}
+		if wanting != n.wanting || giving != n.giving {
+			return broken("role %d: %d children want and %d give, is %d and %d", n.id, n.wanting, n.giving, wanting, giving)
+		}
 	}
 	return nil
 }

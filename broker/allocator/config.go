@@ -19,6 +19,11 @@ type Config struct {
 	StarveAfter int64
 	// MaxReserved is how many agents may be reserved at a time. Default 4.
 	MaxReserved int
+	// ReclaimAfter is how long (ns) a request of a role below its fair share may wait until resources are reclaimed from
+	// others. Default 30 s; < 0: never.
+	ReclaimAfter int64
+	// ReclaimDeadline is how long (ns) a framework has to give back what it is asked for. Default 30 s.
+	ReclaimDeadline int64
 	// FirstOffer is the id of the first offer; a new leader begins above all earlier ones. Default 1.
 	FirstOffer OfferID
 }

@@ -7,5 +7,8 @@
 // shape with wanted counts per host and rack; they wait for locality as in delay scheduling (Zaharia et al., EuroSys
 // 2010). Frameworks without requests are offered whole agents.
 //
-// The machine does not know names, tasks or what a framework does with an offer. It does not preempt.
+// Where a role waits below its fair share and another holds more than its own, the machine asks a framework of the latter
+// to give resources back, if that can. It never ends a task itself.
+//
+// The machine does not know names, tasks or what a framework does with an offer.
 package allocator

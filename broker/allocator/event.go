@@ -70,6 +70,8 @@ func (m *Machine) apply(e *Event) error {
 	case Resume:
 		m.halted = false
 		return nil
+	case Reclaimable:
+		return m.reclaimable(e.Framework, e.Flag)
 	}
 	return fmt.Errorf("event of kind %d: %w", e.Kind, ErrInvalid)
 }
@@ -343,7 +345,7 @@ func (m *Machine) frameworkAdd(e *Event) error {
 	case !fw.gone:
 		fw.node = m.newNode(role, false, uint32(e.Framework))
 	}
-	fw.live, fw.gone, fw.suppressed = true, false, false
+	fw.live, fw.gone, fw.suppressed, fw.yields = true, false, false, false
 	fw.classic, fw.role = e.Flag, e.Role
 	m.showDemand(fw)
 	if fw.classic {
@@ -357,7 +359,9 @@ func (m *Machine) frameworkRemove(id FrameworkID) error {
 	if err != nil {
 		return err
 	}
-	fw.live = false
+	m.stopReclaim(int32(id))
+	m.showGiving(fw, false)
+	fw.live, fw.yields = false, false
 	m.showDemand(fw)
 	for o := m.oldest; o >= 0 && fw.offers > 0; {
 		newer := m.offers[o].newer

@@ -89,6 +89,8 @@ func (m *Machine) whyNot(at, head int32, id AgentID) Reason {
 		return OffersPaused
 	case m.fws[g.fw].suppressed:
 		return FrameworkSuppressed
+	case m.fws[g.fw].asked:
+		return GivingBack
 	case a.paused:
 		return AgentPaused
 	}
@@ -135,6 +137,8 @@ func (m *Machine) unblock(g *group, e *Explanation, larger, allowed bool) Reason
 		return OffersPaused
 	case m.fws[g.fw].suppressed:
 		return FrameworkSuppressed
+	case m.fws[g.fw].asked:
+		return GivingBack
 	case larger:
 		return LargerThanAny
 	case !allowed:

@@ -19,7 +19,7 @@ import (
 //	step t=1.5s
 //	agent NAME QUANTITIES host=H rack=R | update | pause | resume | remove NAME
 //	role PATH weight=2 guarantee:cpu=4 limit:memory=8GiB
-//	framework NAME role=PATH [classic] | unregister | suppress | revive NAME
+//	framework NAME role=PATH [classic] | unregister | suppress | revive | yields | clings NAME
 //	request FRAMEWORK/GROUP total=N QUANTITIES [hosts=h1*2,h2] [racks=r1*3] [seen=OFFER] [priority=N] [strict] [wait=1s,2s] [exclude=a1]
 //	withdraw FRAMEWORK/GROUP
 //	accept OFFER [count=N] [QUANTITIES] [filter=1s] | decline OFFER [filter=1s] | rescind OFFER
@@ -85,6 +85,10 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 				c.StarveAfter = v
 			case "filter":
 				c.Filter = v
+			case "reclaim-after":
+				c.ReclaimAfter = v
+			case "reclaim-deadline":
+				c.ReclaimDeadline = v
 			default:
 				t.Fatalf("config %s", a.Key)
 			}
@@ -111,6 +115,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		b := s.m.Ready()
 		for i := range b.Actions {
 			out.WriteString(s.action(&b.Actions[i]))
+		}
+		for i := range b.Reclaims {
+			out.WriteString(s.reclaim(&b.Reclaims[i]))
 		}
 		if err := s.m.Check(); err != nil {
 			t.Fatalf("%s: %v", d.Pos, err)
@@ -163,6 +170,20 @@ func (s *script) action(a *Action) string {
 		text += ", " + a.Locality.String()
 	}
 	return text + "\n"
+}
+
+func (s *script) reclaim(r *Reclaim) string {
+	text := fmt.Sprintf("reclaim %d from %s for %s/%d: room for %d of %d x %v", r.ID, s.frameworks.list[r.Framework], s.frameworks.list[r.For], r.Group, r.Count,
+		r.Asked, r.Shape)
+	for slot, most := range r.Most {
+		if most >= 0 {
+			text += fmt.Sprintf(", at most %s of %s", resource.FormatQuantity(slot, most), s.kinds.Name(slot))
+		}
+	}
+	for i, id := range r.Agents {
+		text += []string{" on ", ", "}[min(i, 1)] + s.agents.list[id]
+	}
+	return fmt.Sprintf("%s, until %v\n", text, time.Duration(r.Deadline))
 }
 
 func (s *script) explanation(e *Explanation) string {
@@ -265,6 +286,8 @@ func (s *script) event(t *testing.T, line string) Event {
 		role, _ := option("role")
 		_, classic := option("classic")
 		e.Kind, e.Framework, e.Role, e.Flag = FrameworkAdd, FrameworkID(s.frameworks.id(name)), RoleID(s.roles.id(role)), classic
+	case "yields", "clings":
+		e.Kind, e.Framework, e.Flag = Reclaimable, FrameworkID(s.frameworks.id(name)), words[0] == "yields"
 	case "unregister", "suppress", "revive":
 		e.Kind = map[string]EventKind{"unregister": FrameworkRemove, "suppress": Suppress, "revive": Revive}[words[0]]
 		e.Framework = FrameworkID(s.frameworks.id(name))

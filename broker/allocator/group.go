@@ -52,6 +52,7 @@ type group struct {
 	fresh   bool // in Machine.fresh
 	search  bool // its wanted places are worth a look: something changed
 	strict  bool
+	claims  uint8 // reclaims under way for it
 	class   uint8
 	level   level
 	gen     uint32
@@ -80,6 +81,7 @@ type group struct {
 	since              int64 // when it began to wait
 	blocked            int64 // since when it is due first and finds no room; 0: it is not
 
+	wait    waiting           // for resources to be reclaimed
 	passed  uint32            // passedBy of its class when it came, and what of it since was not against this group
 	counted uint32            // Machine.counts when it was last served where others were passed by
 	base    [shortages]uint32 // of its class's shortages when it came
@@ -106,6 +108,9 @@ type framework struct {
 	gone       bool // removed, but its tasks still hold something
 	classic    bool
 	suppressed bool
+	asked      bool  // to give resources back: it is offered nothing meanwhile
+	yields     bool  // resources may be reclaimed from it
+	giving     bool  // counted as such in the roles above
 	ranked     bool  // its groups differ in priority
 	prio       int32 // of its groups, unless ranked
 	node       int32
@@ -118,7 +123,11 @@ type framework struct {
 	waiting    int64 // outstanding of all groups
 	filters    int32
 	offers     int32 // live offers
+	rest       int64 // it is not asked to give anything back before
 }
+
+// silent tells whether a framework is offered nothing for now.
+func (fw *framework) silent() bool { return fw.suppressed || fw.asked }
 
 // entry is a group in the list of a host or rack.
 type entry struct {
@@ -148,7 +157,7 @@ func (m *Machine) forget(at int32) {
 	g := &m.groups[at]
 	m.unindex(at)
 	m.clearFilters(&g.filters)
-	m.fws[g.fw].waiting -= max(g.left, 0)
+	m.setLeft(g, 0)
 	m.fws[g.fw].groups.del(uint64(g.id))
 	m.classes.release(g.class)
 	*g = group{
@@ -160,8 +169,30 @@ func (m *Machine) forget(at int32) {
 
 // setLeft changes what is outstanding and keeps the framework's sum.
 func (m *Machine) setLeft(g *group, left int64) {
-	m.fws[g.fw].waiting += max(left, 0) - max(g.left, 0)
+	fw := &m.fws[g.fw]
+	before := fw.waiting
+	fw.waiting += max(left, 0) - max(g.left, 0)
 	g.left = left
+	if g.claims > 0 {
+		m.reclaiming.over = true // or less is
+	}
+	if (before > 0) != (fw.waiting > 0) {
+		m.showWanting(fw)
+	}
+}
+
+// showWanting tells the roles above that a framework has begun to have something outstanding, or that it has no more.
+func (m *Machine) showWanting(fw *framework) {
+	d := int32(-1)
+	if fw.waiting > 0 {
+		d = 1
+	}
+	for at := m.nodes[fw.node].parent; at >= 0; at = m.nodes[at].parent {
+		n := &m.nodes[at]
+		if n.wanting += d; n.wanting != max(d, 0) {
+			return // it had others, or has others left
+		}
+	}
 }
 
 // consider puts a group that wants something where the next pass will look at it.
@@ -208,6 +239,7 @@ func (m *Machine) unindex(at int32) {
 		m.unlistHost(at, &g.hosts[i])
 	}
 	m.unreserve(at)
+	m.stopWaiting(at)
 	g.settled, g.since, g.blocked, g.deadline = false, -1, 0, 0
 }
 
@@ -302,7 +334,7 @@ func (m *Machine) showDemand(fw *framework) {
 	if fw.classic {
 		eff |= classicBit
 	}
-	if fw.suppressed || !fw.live {
+	if fw.silent() || !fw.live {
 		eff = 0
 	}
 	m.setEff(fw.node, eff)

@@ -71,6 +71,7 @@ type Machine struct {
 	starving   int64   // when to look again for a starving group
 	keepCursor uint32
 
+	reclaiming reclaiming
 	ahead      ahead
 	actions    []Action
 	rejections []Rejection
@@ -83,6 +84,8 @@ func New(c Config) *Machine {
 	setDefault(&c.RackWait, 1e9)
 	setDefault(&c.Filter, 5e9)
 	setDefault(&c.StarveAfter, 10e9)
+	setDefault(&c.ReclaimAfter, 30e9)
+	setDefault(&c.ReclaimDeadline, 30e9)
 	if c.MaxReserved == 0 {
 		c.MaxReserved = 4
 	}
@@ -93,6 +96,7 @@ func New(c Config) *Machine {
 		c.MinOffer[resource.CPU], c.MinOffer[resource.Memory] = 10, 32<<20
 	}
 	m := &Machine{config: c, nextOffer: c.FirstOffer, oldest: none, newest: none, starving: math.MaxInt64}
+	m.reclaiming.oldest, m.reclaiming.newest = none, none
 	m.classes.byShape = map[resource.Vector]uint8{}
 	m.classes.minOffer = c.MinOffer
 	m.newNode(none, true, 0)
@@ -114,6 +118,7 @@ func (m *Machine) Step(now int64, events []Event) []Rejection {
 	m.pass++
 	m.actions = m.actions[:0]
 	m.rejections = m.rejections[:0]
+	m.reclaiming.said = m.reclaiming.said[:0]
 	m.expire()
 	m.fire()
 	m.warm(events)
@@ -134,12 +139,12 @@ func (m *Machine) Step(now int64, events []Event) []Rejection {
 
 // Ready is what the last Step decided.
 func (m *Machine) Ready() Batch {
-	wake := min(m.offerDeadline(), m.starveDeadline())
+	wake := min(m.offerDeadline(), m.starveDeadline(), m.reclaimDeadline())
 	if len(m.timers) > 0 {
 		wake = min(wake, m.timers[0].at)
 	}
 	if wake == math.MaxInt64 {
 		wake = 0
 	}
-	return Batch{Actions: m.actions, WakeAt: wake}
+	return Batch{Actions: m.actions, Reclaims: m.reclaiming.said, WakeAt: wake}
 }

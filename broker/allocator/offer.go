@@ -74,6 +74,9 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 	m.countPlace(at, host, a.rack, -1)
 	g.blocked = 0
 	m.unreserve(at)
+	if g.claims > 0 {
+		m.claimServed(at)
+	}
 	m.setLeft(g, g.left-1)
 	switch {
 	case g.left <= 0:

@@ -10,7 +10,7 @@ func (m *Machine) allocate() {
 	}
 	m.regained = m.regained[:0]
 	m.release()
-	for again := true; again; again = len(m.dirty) > 0 {
+	for again := true; again; again = m.settleReclaims() || len(m.dirty) > 0 {
 		for i := 0; i < len(m.dirty); i++ {
 			id := m.dirty[i]
 			m.agents[id].dirty = false
@@ -27,10 +27,12 @@ func (m *Machine) allocate() {
 		g.fresh = false
 		if g.live && g.left > 0 {
 			m.listHosts(at)
+			m.startWaiting(at)
 		}
 	}
 	m.fresh = m.fresh[:0]
 	m.reserve()
+	m.reclaim()
 }
 
 // wakeLimited has groups looked at again that a limit refused outside of the tree.
@@ -177,7 +179,7 @@ func (m *Machine) usable(at int32, id AgentID) bool {
 // limit is in the way. If one is, the group is woken when the limit gives way.
 func (m *Machine) limitAllows(at int32) bool {
 	g := &m.groups[at]
-	if m.fws[g.fw].suppressed {
+	if m.fws[g.fw].silent() {
 		return false
 	}
 	ok, by := m.allowed(g)

@@ -200,6 +200,8 @@ func (m *Machine) launched(at int32, loc Locality) {
 	g := &m.groups[at]
 	var to level
 	switch {
+	case g.claims > 0:
+		return // what is given back for it is not left to others while it waits for a better place
 	case loc == Node:
 		to = atNode
 	case loc == Rack && g.level == atAny:

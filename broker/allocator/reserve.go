@@ -20,7 +20,7 @@ func (m *Machine) release() {
 		g := &m.groups[at]
 		allowed, _ := m.allowed(g)
 		late := m.now-g.blocked >= keepTurns*m.config.StarveAfter
-		if !g.queued || !allowed || m.fws[g.fw].suppressed || late {
+		if !g.queued || !allowed || m.fws[g.fw].silent() || late {
 			m.unreserve(at)
 			g.blocked = 0
 		}

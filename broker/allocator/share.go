@@ -172,10 +172,5 @@ func (m *Machine) wants(at int32) bool {
 	if !n.isRole {
 		return m.fws[n.id].waiting > 0
 	}
-	for _, kid := range n.kids {
-		if m.wants(kid) {
-			return true
-		}
-	}
-	return false
+	return n.wanting > 0
 }

@@ -37,7 +37,9 @@ type node struct {
 	guarantee resource.Vector
 	limit     resource.Vector
 	id        uint32 // RoleID or FrameworkID
-	_         [12]byte
+	wanting   int32  // children that have something outstanding
+	giving    int32  // frameworks below that could be asked to give resources back
+	_         [4]byte
 }
 
 const (

@@ -27,6 +27,7 @@ var reasonWords = [NumReasons]string{
 	AgentLost:           "agent lost",
 	FrameworkGone:       "framework gone",
 	HigherPriority:      "a request of higher priority comes first",
+	GivingBack:          "its framework gives resources back first",
 }
 
 // String is the reason in words, for people.

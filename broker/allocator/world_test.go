@@ -110,6 +110,13 @@ func (w *world) step(t tester, events ...Event) {
 			delete(w.offers, a.Offer)
 		}
 	}
+	for i := range b.Reclaims {
+		r := &b.Reclaims[i]
+		t.Logf("  %+v", *r)
+		if r.Count > r.Asked || r.Asked == 0 || r.Framework == r.For && r.Count > 0 {
+			t.Fatalf("reclaim %+v", r)
+		}
+	}
 	if err := w.m.Check(); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +202,12 @@ var shapes = []resource.Vector{vec(1000, 1<<30), vec(500, 2<<30), vec(4000, 1<<3
 func (w *world) event(t *rapid.T) (Event, bool) {
 	n := func(max int) int { return rapid.IntRange(0, max).Draw(t, "n") }
 	unlimited := resource.None()
-	switch k := rapid.IntRange(0, 21).Draw(t, "kind"); k {
+	switch k := rapid.IntRange(0, 23).Draw(t, "kind"); k {
+	case 22, 23:
+		if len(w.frameworks) == 0 {
+			return Event{}, false
+		}
+		return Event{Kind: Reclaimable, Framework: rapid.SampledFrom(keys(w.frameworks)).Draw(t, "framework"), Flag: n(3) > 0}, true
 	case 0, 1:
 		id := AgentID(n(9))
 		if _, ok := w.agents[id]; ok {
@@ -373,7 +385,7 @@ func TestRandomHistories(t *testing.T) {
 
 func randomHistories(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(Config{OfferTimeout: 6e9, StarveAfter: 5e9, MaxReserved: 2})
+		w := newWorld(Config{OfferTimeout: 6e9, StarveAfter: 5e9, MaxReserved: 2, ReclaimAfter: 1e9, ReclaimDeadline: 2e9})
 		steps := rapid.IntRange(5, 40).Draw(t, "steps")
 		for range steps {
 			var events []Event

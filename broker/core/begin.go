@@ -20,7 +20,7 @@ func newMachine(b *Broker, st *state.State) *machine {
 		st:     st,
 		agents: map[uint32]*agent{}, frameworks: map[uint32]*framework{}, roles: map[uint32]*role{}, jobs: map[uint32]*job{},
 		offers: map[allocator.OfferID]*offer{}, fits: map[resource.Vector]bool{}, watchers: map[*watcher]struct{}{}, onlookers: map[onlooker]struct{}{},
-		readers: map[*reader]struct{}{}, hostAgents: map[allocator.HostID][]*agent{}, unplaced: map[*group]*framework{},
+		readers: map[*reader]struct{}{}, hostAgents: map[allocator.HostID][]*agent{}, reclaims: map[uint64]*reclaiming{}, unplaced: map[*group]*framework{},
 		durable: make(chan error, maxInFlight),
 	}
 }
@@ -40,6 +40,7 @@ func (m *machine) begin() {
 	m.alloc = allocator.New(allocator.Config{
 		OfferTimeout: int64(m.cfg.OfferTimeout), Filter: int64(m.cfg.DeclineFilter),
 		NodeWait: int64(m.cfg.NodeWait), RackWait: int64(m.cfg.RackWait),
+		ReclaimAfter: int64(m.cfg.ReclaimAfter), ReclaimDeadline: int64(m.cfg.ReclaimDeadline),
 		FirstOffer: allocator.OfferID(m.epoch << 40),
 	})
 	for slot, name := range m.cluster.Kinds {

@@ -15,6 +15,11 @@ func (m *machine) check() error {
 	if err := errors.Join(m.st.Check(), m.alloc.Check()); err != nil {
 		return err
 	}
+	for id, r := range m.reclaims {
+		if r.id != id || r.count == 0 || !r.from.yields || r.from.session == nil || r.deadline <= m.now && !m.paused {
+			return fmt.Errorf("reclaim %d from %s for %s: %d left, deadline %d", id, r.from.id, r.owner.id, r.count, r.deadline)
+		}
+	}
 	live := 0
 	for _, a := range m.agents {
 		var used resource.Vector

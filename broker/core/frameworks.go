@@ -51,6 +51,8 @@ func (m *machine) frameworkCall(s *frameworkSession, c *v1.FrameworkCall) {
 		if err := m.registerFramework(s, r); err != nil {
 			m.log.Info("a framework was refused", zap.String("name", r.Name), zap.String("user", s.caller.User), zap.Error(err))
 			m.expel(s, "register", err)
+		} else if s.framework != nil {
+			m.yield(s.framework, r.Reclaim)
 		}
 		return
 	}
@@ -177,6 +179,7 @@ func (m *machine) loseSession(f *framework) {
 // silence stops offers to a framework without a session.
 func (m *machine) silence(f *framework) {
 	m.touch(f)
+	m.yield(f, false)
 	for _, g := range sortedGroups(f) {
 		m.event(allocator.Event{Kind: allocator.RequestRemove, Framework: allocator.FrameworkID(f.num), Group: g})
 		delete(m.unplaced, f.groups[g])
@@ -228,6 +231,7 @@ func (m *machine) endFramework(f *framework, why v1.TaskReason, err error) {
 		delete(m.unplaced, g)
 	}
 	clear(f.groups)
+	m.dropReclaims(f)
 	m.event(allocator.Event{Kind: allocator.FrameworkRemove, Framework: allocator.FrameworkID(f.num)})
 	f.ended = true
 	m.fact(state.Fact{Kind: state.FrameworkEnded, Framework: f.num, Wall: m.wall})

@@ -50,6 +50,7 @@ type machine struct {
 	given      uint64 // ids of agents and frameworks given in this epoch
 	versions   uint64 // of requests, as the allocator sees them
 	hostAgents map[allocator.HostID][]*agent
+	reclaims   map[uint64]*reclaiming
 	unplaced   map[*group]*framework // groups that want hosts without agents
 
 	admitted int64 // the turn of the agent that registered last; see queueAgent
@@ -222,6 +223,9 @@ func (m *machine) step() {
 		}
 	}
 	m.sendOffers()
+	for i := range batch.Reclaims {
+		m.reclaimed(&batch.Reclaims[i])
+	}
 	m.changed = m.changed || len(rejections) > 0 || len(batch.Actions) > 0
 }
 

@@ -17,6 +17,7 @@ type metrics struct {
 	offers    prometheus.Counter
 	declined  prometheus.Counter
 	rescinded prometheus.Counter
+	reclaims  prometheus.Counter
 	launched  prometheus.Counter
 	ended     map[v1.TaskState]prometheus.Counter
 	refused   *prometheus.CounterVec
@@ -55,6 +56,7 @@ func newMetrics(r prometheus.Registerer, waiting func() int) *metrics {
 		offers:    counter("offers_total", "Offers made."),
 		declined:  counter("offers_declined_total", "Offers declined."),
 		rescinded: counter("offers_rescinded_total", "Offers taken back or expired."),
+		reclaims:  counter("reclaims_total", "Times that a framework was asked to give resources back."),
 		launched:  counter("tasks_launched_total", "Tasks launched."),
 		submitted: counter("jobs_submitted_total", "Jobs submitted."),
 		refused:   vec("calls_refused_total", "Calls of frameworks that were refused.", "call"),

@@ -52,6 +52,7 @@ type framework struct {
 	high       uint64 // largest sequence used
 	touched    bool   // events of it wait for the allocator that may take offers back
 	suppressed bool
+	yields     bool             // resources may be reclaimed from it
 	out        []*v1.Offer      // made in this step
 	unheard    []*v1.TaskStatus // ends that the broker found while the framework was away
 }

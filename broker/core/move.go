@@ -28,6 +28,7 @@ func (m *machine) changeRole(f *framework, x *v1.ChangeRole) {
 		return
 	}
 	if from := f.role; to != from {
+		yields := f.yields
 		m.silence(f)
 		tasks := m.tasksOf(f)
 		each := func(kind allocator.EventKind) {
@@ -56,6 +57,7 @@ func (m *machine) changeRole(f *framework, x *v1.ChangeRole) {
 			}
 		}
 		m.addToAllocator(f)
+		m.yield(f, yields)
 		each(allocator.TaskStart)
 		if f.suppressed {
 			m.event(allocator.Event{Kind: allocator.Suppress, Framework: allocator.FrameworkID(f.num)})

@@ -48,6 +48,9 @@ type Config struct {
 	NodeWait      time.Duration // how long a group waits for a node-local place [3 s]
 	RackWait      time.Duration // and then for a rack-local one [3 s]
 
+	ReclaimAfter    time.Duration // how long a role waits below its fair share until resources are reclaimed from others [30 s; below 0: never]
+	ReclaimDeadline time.Duration // how long a framework has to give back what is reclaimed [30 s]
+
 	Heartbeat    time.Duration // agents are told to send one at least so often [5 s]
 	AgentTimeout time.Duration // silence after which an agent is unreachable [30 s]
 	AgentGone    time.Duration // time unreachable after which its tasks are lost [10 min]
@@ -76,6 +79,8 @@ func (c Config) withDefaults() Config {
 	def(&c.DeclineFilter, 5*time.Second)
 	def(&c.NodeWait, 3*time.Second)
 	def(&c.RackWait, 3*time.Second)
+	def(&c.ReclaimAfter, 30*time.Second)
+	def(&c.ReclaimDeadline, 30*time.Second)
 	def(&c.Heartbeat, 5*time.Second)
 	def(&c.AgentTimeout, 30*time.Second)
 	def(&c.AgentGone, 10*time.Minute)
@@ -105,7 +110,7 @@ func (c Config) withDefaults() Config {
 func (c Config) check() error {
 	for name, d := range map[string]time.Duration{
 		"offer timeout": c.OfferTimeout, "heartbeat": c.Heartbeat, "agent timeout": c.AgentTimeout, "agent gone": c.AgentGone,
-		"failover": c.Failover, "kill grace": c.KillGrace, "job retention": c.JobRetention, "ticket life": c.TicketLife,
+		"failover": c.Failover, "kill grace": c.KillGrace, "job retention": c.JobRetention, "ticket life": c.TicketLife, "reclaim deadline": c.ReclaimDeadline,
 	} {
 		if d < 0 {
 			return fmt.Errorf("%s is negative: %v", name, d)

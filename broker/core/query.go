@@ -256,6 +256,9 @@ func (m *machine) explain(j *job) *v1.Explanation {
 		}
 		x.Summary = fmt.Sprintf("%d %s: %s", waiting, what, first.Unblock)
 	}
+	if !r.HasEnded() {
+		m.explainReclaims(x, f, only)
+	}
 	return x
 }
 
@@ -366,4 +369,5 @@ var reasonTexts = [allocator.NumReasons]struct{ what, help string }{
 	allocator.AgentLost:           {"agent lost", "an agent was lost"},
 	allocator.FrameworkGone:       {"framework gone", "its framework has gone"},
 	allocator.HigherPriority:      {"higher priority first", "requests of higher priority of the same framework"},
+	allocator.GivingBack:          {"gives resources back", "its framework gives resources back first, as its role is above its fair share"},
 }

@@ -82,6 +82,7 @@ func (h *past) step() {
 		if len(h.frameworks) < 6 {
 			h.frameworks = append(h.frameworks, w.framework(user("ann"), &v1.RegisterFramework{
 				Role: role(), Classic: rapid.Bool().Draw(rt, "classic"), NoJob: rapid.Bool().Draw(rt, "no job"),
+				Reclaim: rapid.Bool().Draw(rt, "reclaim"),
 			}))
 		}
 	case "request":

@@ -146,6 +146,11 @@ func coreConfig(c *conf.Config) (core.Config, error) {
 		OfferTimeout: time.Duration(b.OfferTimeout), NodeWait: time.Duration(b.NodeWait), RackWait: time.Duration(b.RackWait),
 		Heartbeat: time.Duration(b.Heartbeat), AgentTimeout: time.Duration(b.AgentTimeout), AgentGone: time.Duration(b.AgentGone),
 		RecoveryPause: time.Duration(b.Recovery), AgentRate: b.AgentRate, CoordinatorShare: b.LauncherShare, JobsKept: b.JobsKept,
+		// A framework has time for a grace of its own, and for its tasks to end.
+		ReclaimAfter: time.Duration(b.ReclaimAfter), ReclaimDeadline: max(30*time.Second, 2*time.Duration(c.YARN.Preemption)),
+	}
+	if out.ReclaimAfter == 0 {
+		out.ReclaimAfter = -1
 	}
 	for _, r := range c.Roles {
 		guarantee, err := resources(r.Guarantee, "")

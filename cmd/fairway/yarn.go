@@ -59,7 +59,7 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	}
 	o := resourcemanager.Options{
 		Broker: broker, Key: []byte(token), Host: y.Host, NodeExpiry: time.Duration(y.NodeExpiry), AgentTimeout: time.Duration(c.Broker.AgentTimeout),
-		MasterExpiry: time.Duration(y.MasterExpiry), NodeWait: time.Duration(y.NodeWait), MaxAttempts: y.MaxAttempts, MinimumMemory: int64(y.MinimumMemory >> 20), MasterShare: c.Broker.LauncherShare,
+		MasterExpiry: time.Duration(y.MasterExpiry), NodeWait: time.Duration(y.NodeWait), PreemptionGrace: time.Duration(y.Preemption), MaxAttempts: y.MaxAttempts, MinimumMemory: int64(y.MinimumMemory >> 20), MasterShare: c.Broker.LauncherShare,
 		Kept: c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), ACLs: y.ACL.Enabled, Admins: admins(c), Version: version, Log: log, Registerer: admin.registry,
 		Queues: func() (map[string]resourcemanager.Queue, error) {
 			now, err := load()
@@ -72,6 +72,9 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 			}
 			return rights, nil
 		},
+	}
+	if c.Broker.ReclaimAfter == 0 {
+		o.PreemptionGrace = -1
 	}
 	if o.Client, err = listen("client_port", y.ClientPort); err != nil {
 		return nil, err

@@ -398,6 +398,7 @@ func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponse
 	r.UpdatedNodes, t.updates = t.updates, nil
 	r.Limit = a.headroom(s).proto()
 	a.tellUpdates(t, r, now)
+	a.warn(t, r)
 	return r
 }
 

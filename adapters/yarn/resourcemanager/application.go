@@ -83,6 +83,7 @@ type application struct {
 	accepted   map[uint64][]*container // by offer, until the broker confirms
 	recent     []*container            // the last that have ended
 	resync     time.Time               // containers that nobody has begun after a restart end then; zero: none
+	reclaim    *reclaim                // what the broker wants back; nil: nothing
 	changed    chan struct{}           // closed at the next change that somebody may wait for; nil: nobody waits
 
 	logs map[string]grant.LogState // how its logs fare, by the agents that aggregate some

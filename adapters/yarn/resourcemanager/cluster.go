@@ -50,6 +50,7 @@ type node struct {
 	agent string
 	host  string
 	names []string // of its host, lower case
+	free  parts    // by tasks
 }
 
 // roleState is a role in a snapshot.
@@ -233,6 +234,10 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 			ID: where, HTTP: info.Attributes[httpAttribute], Rack: rackName(info.Rack), State: wire.NodeStateProto_NS_RUNNING, Containers: int(a.Tasks),
 			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Version: m.o.Version, Label: label,
 		},
+	}
+	n.free = partsOf(info.Total)
+	for kind, used := range partsOf(a.Used) {
+		n.free[kind] -= used
 	}
 	switch a.State {
 	case "unreachable":

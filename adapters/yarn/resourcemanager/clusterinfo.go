@@ -149,6 +149,7 @@ func (m *Manager) getQueueInfo(ctx context.Context, c *hadooprpc.Caller, q *wire
 	all := map[string]*QueueInfo{}
 	list := m.queues(s)
 	for i := range list {
+		list[i].unpreempted = m.o.PreemptionGrace <= 0
 		all[list[i].Path] = &list[i]
 	}
 	x := all[name]
@@ -181,7 +182,7 @@ func queueProto(all map[string]*QueueInfo, x *QueueInfo, applications map[string
 	}
 	r := &wire.QueueInfoProto{
 		QueueName: proto.String(x.Name), QueuePath: proto.String(x.Path), Capacity: proto.Float32(x.Capacity), MaximumCapacity: proto.Float32(x.Maximum),
-		CurrentCapacity: proto.Float32(x.Used), State: state.Enum(), SchedulerType: proto.String("CapacityScheduler"), PreemptionDisabled: proto.Bool(true),
+		CurrentCapacity: proto.Float32(x.Used), State: state.Enum(), SchedulerType: proto.String("CapacityScheduler"), PreemptionDisabled: proto.Bool(x.unpreempted),
 		IntraQueuePreemptionDisabled: proto.Bool(true), DefaultNodeLabelExpression: proto.String(""), AccessibleNodeLabels: []string{"*"}, Weight: proto.Float32(-1),
 		MaxParallelApps: proto.Int32(1<<31 - 1),
 		QueueStatistics: &wire.QueueStatisticsProto{

@@ -66,6 +66,7 @@ type container struct {
 	released   bool // by its master
 	lost       bool // told as lost; it is killed when its agent is back
 	killing    bool
+	preempted  bool
 	created    time.Time
 	asked      time.Time // the call that wanted it; zero: not known
 	finished   time.Time
@@ -82,6 +83,8 @@ func (c *container) outcome(s *v1.TaskStatus) (exit int32, diagnostics string) {
 	switch {
 	case c.released:
 		return exitAborted, saidReleased
+	case c.preempted && s.GetState() == v1.TaskState_TASK_STATE_KILLED:
+		return exitPreempted, saidPreempted
 	case known:
 		return o.ExitStatus, o.Diagnostics
 	}

@@ -99,6 +99,7 @@ func (a *application) complete(c *container, exit int32, diagnostics string, s *
 		a.settled[c.task] = true
 	}
 	a.charge(c, -1)
+	a.reclaim.left(c)
 	age := now.Sub(c.created).Milliseconds()
 	a.memoryMillis += c.amount.memory * age
 	a.vcoreMillis += int64(c.amount.vcores) * age
@@ -364,6 +365,9 @@ func (a *application) expire(now time.Time) {
 		t.notBefore = time.Time{}
 		a.askMaster()
 	}
+	if r := a.reclaim; r != nil && !r.struck && !now.Before(r.due) {
+		a.preempt()
+	}
 	if !a.resync.IsZero() && !now.Before(a.resync) {
 		a.resync = time.Time{}
 		a.later = a.endUnused
@@ -432,6 +436,9 @@ func (a *application) deadline(now time.Time) time.Duration {
 	}
 	if !a.resync.IsZero() {
 		sooner(a.resync)
+	}
+	if r := a.reclaim; r != nil && !r.struck {
+		sooner(r.due)
 	}
 	return max(next.Sub(now), time.Millisecond)
 }

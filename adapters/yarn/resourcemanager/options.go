@@ -24,19 +24,22 @@ type Options struct {
 	Client, Scheduler, Admin net.Listener
 	WebAddress               string // host:port of the pages, in tracking URLs [Host:8088]
 
-	NodeExpiry    time.Duration // cut off for so long, an agent's containers are given up [1 min]
-	AgentTimeout  time.Duration // of the broker: silence after which it calls an agent unreachable [30 s]
-	MasterExpiry  time.Duration // a master silent for so long has failed [15 min]
-	FinishGrace   time.Duration // a master that has unregistered is left alone for so long [1 min]
-	ResyncGrace   time.Duration // after a restart, a container that nobody starts for so long ends [1 min]
-	AskExpiry     time.Duration // a container granted may be started for so long [10 min]
-	Hold          time.Duration // a reply waits so long for the allocator after a new ask, and four times as long for a launch that is on its way to the disk [20 ms]
-	NodeWait      time.Duration // an ask waits so long for a node-local place, since its last one [10 s: a JVM's place takes about as long to come free]
-	MaxAttempts   int           // of an application, at most [2]
-	MinimumMemory int64         // a container's memory is a multiple of it, in MiB [1024]
-	MasterShare   float64       // part of a queue's share that masters may take; one always runs [0.2]
-	MaxAsks       int           // rows of one master's ask table [65536]
-	Kept          int           // applications that have ended and are remembered [10000]
+	NodeExpiry   time.Duration // cut off for so long, an agent's containers are given up [1 min]
+	AgentTimeout time.Duration // of the broker: silence after which it calls an agent unreachable [30 s]
+	MasterExpiry time.Duration // a master silent for so long has failed [15 min]
+	FinishGrace  time.Duration // a master that has unregistered is left alone for so long [1 min]
+	// PreemptionGrace is how long a master has to release what is reclaimed for other queues until containers are ended
+	// [15 s; below 0: none of its containers are].
+	PreemptionGrace time.Duration
+	ResyncGrace     time.Duration // after a restart, a container that nobody starts for so long ends [1 min]
+	AskExpiry       time.Duration // a container granted may be started for so long [10 min]
+	Hold            time.Duration // a reply waits so long for the allocator after a new ask, and four times as long for a launch that is on its way to the disk [20 ms]
+	NodeWait        time.Duration // an ask waits so long for a node-local place, since its last one [10 s: a JVM's place takes about as long to come free]
+	MaxAttempts     int           // of an application, at most [2]
+	MinimumMemory   int64         // a container's memory is a multiple of it, in MiB [1024]
+	MasterShare     float64       // part of a queue's share that masters may take; one always runs [0.2]
+	MaxAsks         int           // rows of one master's ask table [65536]
+	Kept            int           // applications that have ended and are remembered [10000]
 
 	// Operators may do everything, in every queue.
 	Operators []string
@@ -82,6 +85,7 @@ func (o Options) withDefaults() (Options, error) {
 	def(&o.MasterExpiry, 15*time.Minute)
 	def(&o.FinishGrace, time.Minute)
 	def(&o.ResyncGrace, time.Minute)
+	def(&o.PreemptionGrace, 15*time.Second)
 	def(&o.AskExpiry, 10*time.Minute)
 	def(&o.Hold, 20*time.Millisecond)
 	o.FinishGrace = max(o.FinishGrace, 10*time.Second)

@@ -130,6 +130,8 @@ type QueueInfo struct {
 	Waiting      int // applications whose master does not run yet
 	Available    int64
 	AvailableCPU int64
+
+	unpreempted bool // nothing is taken from it for other queues
 }
 
 // Metrics are counts over the cluster.

@@ -113,14 +113,14 @@ func (a *application) converse(ctx context.Context) error {
 
 // begin registers with the broker, anew or as who it was.
 func (a *application) begin(s api.FrameworkSession) error {
-	a.session = s
+	a.session, a.reclaim = s, nil
 	for _, all := range a.accepted {
 		for _, c := range all {
 			a.undo(c)
 		}
 	}
 	clear(a.accepted)
-	r := &v1.RegisterFramework{FrameworkId: a.framework, FailoverNanos: int64(failover), Kind: frameworkKind}
+	r := &v1.RegisterFramework{FrameworkId: a.framework, FailoverNanos: int64(failover), Kind: frameworkKind, Reclaim: a.m.o.PreemptionGrace > 0}
 	if a.framework == "" {
 		r.Name, r.Role, r.User = cut(a.name, 255), a.queue.role, a.user
 	}
@@ -196,6 +196,8 @@ func (a *application) event(e *v1.FrameworkEvent) {
 		a.refusal(x.Refused)
 	case *v1.FrameworkEvent_Resized:
 		a.resized(x.Resized)
+	case *v1.FrameworkEvent_Reclaim:
+		a.reclaimAsked(x.Reclaim)
 	case *v1.FrameworkEvent_RoleChanged:
 		a.moved()
 	case *v1.FrameworkEvent_KillJob:

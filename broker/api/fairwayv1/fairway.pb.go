@@ -2461,6 +2461,7 @@ type RegisterFramework struct {
 	Classic       bool                   `protobuf:"varint,8,opt,name=classic,proto3" json:"classic,omitempty"`                                  // wants whole-agent offers without requests (Mesos style)
 	NoJob         bool                   `protobuf:"varint,9,opt,name=no_job,json=noJob,proto3" json:"no_job,omitempty"`                         // a service framework: not listed as a job
 	Kind          string                 `protobuf:"bytes,10,opt,name=kind,proto3" json:"kind,omitempty"`                                        // "mapreduce", "spark", ...; of the job made for it
+	Reclaim       bool                   `protobuf:"varint,11,opt,name=reclaim,proto3" json:"reclaim,omitempty"`                                 // it gives resources back when Reclaim asks for them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2563,6 +2564,13 @@ func (x *RegisterFramework) GetKind() string {
 		return x.Kind
 	}
 	return ""
+}
+
+func (x *RegisterFramework) GetReclaim() bool {
+	if x != nil {
+		return x.Reclaim
+	}
+	return false
 }
 
 // The totals that are wanted, not differences. last_offer is the newest offer that the framework has seen: offers of
@@ -3702,6 +3710,7 @@ type FrameworkEvent struct {
 	//	*FrameworkEvent_Accepted
 	//	*FrameworkEvent_RoleChanged
 	//	*FrameworkEvent_Resized
+	//	*FrameworkEvent_Reclaim
 	Event         isFrameworkEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3852,6 +3861,15 @@ func (x *FrameworkEvent) GetResized() *TaskResized {
 	return nil
 }
 
+func (x *FrameworkEvent) GetReclaim() *Reclaim {
+	if x != nil {
+		if x, ok := x.Event.(*FrameworkEvent_Reclaim); ok {
+			return x.Reclaim
+		}
+	}
+	return nil
+}
+
 type isFrameworkEvent_Event interface {
 	isFrameworkEvent_Event()
 }
@@ -3904,6 +3922,10 @@ type FrameworkEvent_Resized struct {
 	Resized *TaskResized `protobuf:"bytes,12,opt,name=resized,proto3,oneof"`
 }
 
+type FrameworkEvent_Reclaim struct {
+	Reclaim *Reclaim `protobuf:"bytes,13,opt,name=reclaim,proto3,oneof"`
+}
+
 func (*FrameworkEvent_Registered) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_Offers) isFrameworkEvent_Event() {}
@@ -3928,6 +3950,111 @@ func (*FrameworkEvent_RoleChanged) isFrameworkEvent_Event() {}
 
 func (*FrameworkEvent_Resized) isFrameworkEvent_Event() {}
 
+func (*FrameworkEvent_Reclaim) isFrameworkEvent_Event() {}
+
+// Another role waits below its fair share, and the role of this framework is above its own. The framework chooses which of
+// its tasks to end, so that there is room for count tasks of the shape. It may only be asked if it registered with reclaim,
+// has one at a time, and is offered nothing meanwhile. It is said again, with the same id, when less is left to do.
+type Reclaim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Asked         uint32                 `protobuf:"varint,2,opt,name=asked,proto3" json:"asked,omitempty"`                                      // tasks that room was wanted for at first
+	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`                                      // for which it is wanted still; 0: it is over, and nothing more is to end because of it
+	Shape         *Resources             `protobuf:"bytes,4,opt,name=shape,proto3" json:"shape,omitempty"`                                       // of one
+	Most          *Resources             `protobuf:"bytes,5,opt,name=most,proto3" json:"most,omitempty"`                                         // what ends because of it may hold so much at most; kinds that are absent have no bound
+	Agents        []string               `protobuf:"bytes,6,rep,name=agents,proto3" json:"agents,omitempty"`                                     // only there; empty: anywhere
+	DeadlineNanos int64                  `protobuf:"varint,7,opt,name=deadline_nanos,json=deadlineNanos,proto3" json:"deadline_nanos,omitempty"` // from now; the broker gives it up then
+	Why           string                 `protobuf:"bytes,8,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reclaim) Reset() {
+	*x = Reclaim{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reclaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reclaim) ProtoMessage() {}
+
+func (x *Reclaim) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reclaim.ProtoReflect.Descriptor instead.
+func (*Reclaim) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Reclaim) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Reclaim) GetAsked() uint32 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *Reclaim) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reclaim) GetShape() *Resources {
+	if x != nil {
+		return x.Shape
+	}
+	return nil
+}
+
+func (x *Reclaim) GetMost() *Resources {
+	if x != nil {
+		return x.Most
+	}
+	return nil
+}
+
+func (x *Reclaim) GetAgents() []string {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *Reclaim) GetDeadlineNanos() int64 {
+	if x != nil {
+		return x.DeadlineNanos
+	}
+	return 0
+}
+
+func (x *Reclaim) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 type FrameworkRegistered struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	FrameworkId   string                 `protobuf:"bytes,1,opt,name=framework_id,json=frameworkId,proto3" json:"framework_id,omitempty"`
@@ -3945,7 +4072,7 @@ type FrameworkRegistered struct {
 
 func (x *FrameworkRegistered) Reset() {
 	*x = FrameworkRegistered{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3957,7 +4084,7 @@ func (x *FrameworkRegistered) String() string {
 func (*FrameworkRegistered) ProtoMessage() {}
 
 func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[43]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3970,7 +4097,7 @@ func (x *FrameworkRegistered) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameworkRegistered.ProtoReflect.Descriptor instead.
 func (*FrameworkRegistered) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{43}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FrameworkRegistered) GetFrameworkId() string {
@@ -4045,7 +4172,7 @@ type Offers struct {
 
 func (x *Offers) Reset() {
 	*x = Offers{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4184,7 @@ func (x *Offers) String() string {
 func (*Offers) ProtoMessage() {}
 
 func (x *Offers) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[44]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4197,7 @@ func (x *Offers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offers.ProtoReflect.Descriptor instead.
 func (*Offers) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{44}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Offers) GetOffers() []*Offer {
@@ -4090,7 +4217,7 @@ type RescindOffer struct {
 
 func (x *RescindOffer) Reset() {
 	*x = RescindOffer{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4102,7 +4229,7 @@ func (x *RescindOffer) String() string {
 func (*RescindOffer) ProtoMessage() {}
 
 func (x *RescindOffer) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[45]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4115,7 +4242,7 @@ func (x *RescindOffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescindOffer.ProtoReflect.Descriptor instead.
 func (*RescindOffer) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{45}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RescindOffer) GetOffer() uint64 {
@@ -4144,7 +4271,7 @@ type AgentLost struct {
 
 func (x *AgentLost) Reset() {
 	*x = AgentLost{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4156,7 +4283,7 @@ func (x *AgentLost) String() string {
 func (*AgentLost) ProtoMessage() {}
 
 func (x *AgentLost) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[46]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4169,7 +4296,7 @@ func (x *AgentLost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AgentLost.ProtoReflect.Descriptor instead.
 func (*AgentLost) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{46}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AgentLost) GetAgentId() string {
@@ -4216,7 +4343,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4355,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[47]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4368,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{47}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Refused) GetCall() string {
@@ -4303,7 +4430,7 @@ type KillJob struct {
 
 func (x *KillJob) Reset() {
 	*x = KillJob{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4315,7 +4442,7 @@ func (x *KillJob) String() string {
 func (*KillJob) ProtoMessage() {}
 
 func (x *KillJob) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[48]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4328,7 +4455,7 @@ func (x *KillJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJob.ProtoReflect.Descriptor instead.
 func (*KillJob) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{48}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *KillJob) GetJobId() string {
@@ -4354,7 +4481,7 @@ type StateSaved struct {
 
 func (x *StateSaved) Reset() {
 	*x = StateSaved{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4366,7 +4493,7 @@ func (x *StateSaved) String() string {
 func (*StateSaved) ProtoMessage() {}
 
 func (x *StateSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[49]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4379,7 +4506,7 @@ func (x *StateSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateSaved.ProtoReflect.Descriptor instead.
 func (*StateSaved) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{49}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *StateSaved) GetVersion() uint64 {
@@ -4399,7 +4526,7 @@ type Accepted struct {
 
 func (x *Accepted) Reset() {
 	*x = Accepted{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4411,7 +4538,7 @@ func (x *Accepted) String() string {
 func (*Accepted) ProtoMessage() {}
 
 func (x *Accepted) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[50]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4424,7 +4551,7 @@ func (x *Accepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Accepted.ProtoReflect.Descriptor instead.
 func (*Accepted) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{50}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Accepted) GetOffer() uint64 {
@@ -4443,7 +4570,7 @@ type RoleChanged struct {
 
 func (x *RoleChanged) Reset() {
 	*x = RoleChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4455,7 +4582,7 @@ func (x *RoleChanged) String() string {
 func (*RoleChanged) ProtoMessage() {}
 
 func (x *RoleChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[51]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4468,7 +4595,7 @@ func (x *RoleChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleChanged.ProtoReflect.Descriptor instead.
 func (*RoleChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{51}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RoleChanged) GetRole() string {
@@ -4489,7 +4616,7 @@ type RequestsChanged struct {
 
 func (x *RequestsChanged) Reset() {
 	*x = RequestsChanged{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4501,7 +4628,7 @@ func (x *RequestsChanged) String() string {
 func (*RequestsChanged) ProtoMessage() {}
 
 func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[52]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4514,7 +4641,7 @@ func (x *RequestsChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestsChanged.ProtoReflect.Descriptor instead.
 func (*RequestsChanged) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{52}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RequestsChanged) GetGroup() uint64 {
@@ -4546,7 +4673,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4558,7 +4685,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[53]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4571,7 +4698,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{53}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
 }
 
 type Cluster struct {
@@ -4596,7 +4723,7 @@ type Cluster struct {
 
 func (x *Cluster) Reset() {
 	*x = Cluster{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4608,7 +4735,7 @@ func (x *Cluster) String() string {
 func (*Cluster) ProtoMessage() {}
 
 func (x *Cluster) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[54]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4621,7 +4748,7 @@ func (x *Cluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cluster.ProtoReflect.Descriptor instead.
 func (*Cluster) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{54}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Cluster) GetVersion() string {
@@ -4741,7 +4868,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4753,7 +4880,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[55]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4766,7 +4893,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{55}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Role) GetPath() string {
@@ -4854,7 +4981,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4866,7 +4993,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[56]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4879,7 +5006,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{56}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
 }
 
 type ListRolesResponse struct {
@@ -4891,7 +5018,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4903,7 +5030,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[57]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4916,7 +5043,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{57}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListRolesResponse) GetRoles() []*Role {
@@ -4936,7 +5063,7 @@ type SetRoleRequest struct {
 
 func (x *SetRoleRequest) Reset() {
 	*x = SetRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4948,7 +5075,7 @@ func (x *SetRoleRequest) String() string {
 func (*SetRoleRequest) ProtoMessage() {}
 
 func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[58]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4961,7 +5088,7 @@ func (x *SetRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRoleRequest.ProtoReflect.Descriptor instead.
 func (*SetRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{58}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SetRoleRequest) GetRole() *Role {
@@ -4987,7 +5114,7 @@ type RemoveRoleRequest struct {
 
 func (x *RemoveRoleRequest) Reset() {
 	*x = RemoveRoleRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4999,7 +5126,7 @@ func (x *RemoveRoleRequest) String() string {
 func (*RemoveRoleRequest) ProtoMessage() {}
 
 func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[59]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5012,7 +5139,7 @@ func (x *RemoveRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRoleRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{59}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RemoveRoleRequest) GetPath() string {
@@ -5030,7 +5157,7 @@ type RemoveRoleResponse struct {
 
 func (x *RemoveRoleResponse) Reset() {
 	*x = RemoveRoleResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5042,7 +5169,7 @@ func (x *RemoveRoleResponse) String() string {
 func (*RemoveRoleResponse) ProtoMessage() {}
 
 func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[60]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5055,7 +5182,7 @@ func (x *RemoveRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRoleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRoleResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{60}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
 }
 
 type Agent struct {
@@ -5075,7 +5202,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5087,7 +5214,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[61]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5100,7 +5227,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{61}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Agent) GetId() string {
@@ -5176,7 +5303,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5188,7 +5315,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[62]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5201,7 +5328,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{62}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -5228,7 +5355,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5240,7 +5367,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5253,7 +5380,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -5286,7 +5413,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5298,7 +5425,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5311,7 +5438,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -5401,7 +5528,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5413,7 +5540,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5426,7 +5553,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Job) GetId() string {
@@ -5603,7 +5730,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5615,7 +5742,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5628,7 +5755,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5676,7 +5803,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5688,7 +5815,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5701,7 +5828,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5727,7 +5854,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5739,7 +5866,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5752,7 +5879,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5772,7 +5899,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5784,7 +5911,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5797,7 +5924,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5823,7 +5950,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5835,7 +5962,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5848,7 +5975,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -5867,13 +5994,14 @@ type Explanation struct {
 	RoleShare     float64                `protobuf:"fixed64,5,opt,name=role_share,json=roleShare,proto3" json:"role_share,omitempty"`
 	RoleFairShare float64                `protobuf:"fixed64,6,opt,name=role_fair_share,json=roleFairShare,proto3" json:"role_fair_share,omitempty"`
 	HeldBack      *HeldBack              `protobuf:"bytes,7,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"` // unset: its framework asks for all that it wants
+	Reclaiming    []*Reclaiming          `protobuf:"bytes,8,rep,name=reclaiming,proto3" json:"reclaiming,omitempty"`             // from others for it, and from it for others
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5885,7 +6013,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5898,7 +6026,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -5950,6 +6078,106 @@ func (x *Explanation) GetHeldBack() *HeldBack {
 	return nil
 }
 
+func (x *Explanation) GetReclaiming() []*Reclaiming {
+	if x != nil {
+		return x.Reclaiming
+	}
+	return nil
+}
+
+// Reclaiming is resources that are being taken back from a framework above its role's fair share.
+type Reclaiming struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FromJob       string                 `protobuf:"bytes,1,opt,name=from_job,json=fromJob,proto3" json:"from_job,omitempty"` // empty: its framework runs no job
+	FromRole      string                 `protobuf:"bytes,2,opt,name=from_role,json=fromRole,proto3" json:"from_role,omitempty"`
+	ForJob        string                 `protobuf:"bytes,3,opt,name=for_job,json=forJob,proto3" json:"for_job,omitempty"`
+	ForRole       string                 `protobuf:"bytes,4,opt,name=for_role,json=forRole,proto3" json:"for_role,omitempty"`
+	Count         uint32                 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"` // tasks that room is still wanted for
+	Shape         *Resources             `protobuf:"bytes,6,opt,name=shape,proto3" json:"shape,omitempty"`
+	DeadlineNanos int64                  `protobuf:"varint,7,opt,name=deadline_nanos,json=deadlineNanos,proto3" json:"deadline_nanos,omitempty"` // from now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reclaiming) Reset() {
+	*x = Reclaiming{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reclaiming) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reclaiming) ProtoMessage() {}
+
+func (x *Reclaiming) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reclaiming.ProtoReflect.Descriptor instead.
+func (*Reclaiming) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *Reclaiming) GetFromJob() string {
+	if x != nil {
+		return x.FromJob
+	}
+	return ""
+}
+
+func (x *Reclaiming) GetFromRole() string {
+	if x != nil {
+		return x.FromRole
+	}
+	return ""
+}
+
+func (x *Reclaiming) GetForJob() string {
+	if x != nil {
+		return x.ForJob
+	}
+	return ""
+}
+
+func (x *Reclaiming) GetForRole() string {
+	if x != nil {
+		return x.ForRole
+	}
+	return ""
+}
+
+func (x *Reclaiming) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reclaiming) GetShape() *Resources {
+	if x != nil {
+		return x.Shape
+	}
+	return nil
+}
+
+func (x *Reclaiming) GetDeadlineNanos() int64 {
+	if x != nil {
+		return x.DeadlineNanos
+	}
+	return 0
+}
+
 // HeldBack is what keeps a framework from asking for what it wants, other than the allocator.
 type HeldBack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5965,7 +6193,7 @@ type HeldBack struct {
 
 func (x *HeldBack) Reset() {
 	*x = HeldBack{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5977,7 +6205,7 @@ func (x *HeldBack) String() string {
 func (*HeldBack) ProtoMessage() {}
 
 func (x *HeldBack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5990,7 +6218,7 @@ func (x *HeldBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldBack.ProtoReflect.Descriptor instead.
 func (*HeldBack) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *HeldBack) GetBy() string {
@@ -6050,7 +6278,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6062,7 +6290,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6075,7 +6303,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -6138,7 +6366,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6150,7 +6378,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6163,7 +6391,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Refusal) GetReason() string {
@@ -6199,7 +6427,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6211,7 +6439,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6224,7 +6452,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -6265,7 +6493,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6277,7 +6505,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6290,7 +6518,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -6328,7 +6556,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6340,7 +6568,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6353,7 +6581,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -6449,7 +6677,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6461,7 +6689,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6474,7 +6702,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -6493,7 +6721,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6505,7 +6733,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6518,7 +6746,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -6538,7 +6766,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6550,7 +6778,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6563,7 +6791,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6592,7 +6820,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6604,7 +6832,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6617,7 +6845,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -6841,7 +7069,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\vchange_role\x18\x0e \x01(\v2\x16.fairway.v1.ChangeRoleH\x00R\n" +
 	"changeRole\x120\n" +
 	"\x06resize\x18\x0f \x01(\v2\x16.fairway.v1.ResizeTaskH\x00R\x06resizeB\x06\n" +
-	"\x04call\"\x8f\x02\n" +
+	"\x04call\"\xa9\x02\n" +
 	"\x11RegisterFramework\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -6853,7 +7081,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\aclassic\x18\b \x01(\bR\aclassic\x12\x15\n" +
 	"\x06no_job\x18\t \x01(\bR\x05noJob\x12\x12\n" +
 	"\x04kind\x18\n" +
-	" \x01(\tR\x04kind\"{\n" +
+	" \x01(\tR\x04kind\x12\x18\n" +
+	"\areclaim\x18\v \x01(\bR\areclaim\"{\n" +
 	"\x0eUpdateRequests\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.fairway.v1.RequestGroupR\x06groups\x12\x18\n" +
 	"\aremoved\x18\x02 \x03(\x04R\aremoved\x12\x1d\n" +
@@ -6944,7 +7173,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06result\x18\x04 \x01(\fR\x06result\";\n" +
 	"\tSaveState\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
-	"\x05state\x18\x02 \x01(\fR\x05state\"\xb9\x05\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\"\xea\x05\n" +
 	"\x0eFrameworkEvent\x12A\n" +
 	"\n" +
 	"registered\x18\x01 \x01(\v2\x1f.fairway.v1.FrameworkRegisteredH\x00R\n" +
@@ -6962,8 +7191,18 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\baccepted\x18\n" +
 	" \x01(\v2\x14.fairway.v1.AcceptedH\x00R\baccepted\x12<\n" +
 	"\frole_changed\x18\v \x01(\v2\x17.fairway.v1.RoleChangedH\x00R\vroleChanged\x123\n" +
-	"\aresized\x18\f \x01(\v2\x17.fairway.v1.TaskResizedH\x00R\aresizedB\a\n" +
-	"\x05event\"\xc5\x02\n" +
+	"\aresized\x18\f \x01(\v2\x17.fairway.v1.TaskResizedH\x00R\aresized\x12/\n" +
+	"\areclaim\x18\r \x01(\v2\x13.fairway.v1.ReclaimH\x00R\areclaimB\a\n" +
+	"\x05event\"\xee\x01\n" +
+	"\aReclaim\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05asked\x18\x02 \x01(\rR\x05asked\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12+\n" +
+	"\x05shape\x18\x04 \x01(\v2\x15.fairway.v1.ResourcesR\x05shape\x12)\n" +
+	"\x04most\x18\x05 \x01(\v2\x15.fairway.v1.ResourcesR\x04most\x12\x16\n" +
+	"\x06agents\x18\x06 \x03(\tR\x06agents\x12%\n" +
+	"\x0edeadline_nanos\x18\a \x01(\x03R\rdeadlineNanos\x12\x10\n" +
+	"\x03why\x18\b \x01(\tR\x03why\"\xc5\x02\n" +
 	"\x13FrameworkRegistered\x12!\n" +
 	"\fframework_id\x18\x01 \x01(\tR\vframeworkId\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x14\n" +
@@ -7128,7 +7367,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\".\n" +
 	"\x10WatchJobsRequest\x12\x1a\n" +
-	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\"\x82\x02\n" +
+	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\"\xba\x02\n" +
 	"\vExplanation\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x124\n" +
@@ -7137,7 +7376,19 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\n" +
 	"role_share\x18\x05 \x01(\x01R\troleShare\x12&\n" +
 	"\x0frole_fair_share\x18\x06 \x01(\x01R\rroleFairShare\x121\n" +
-	"\theld_back\x18\a \x01(\v2\x14.fairway.v1.HeldBackR\bheldBack\"\xdc\x01\n" +
+	"\theld_back\x18\a \x01(\v2\x14.fairway.v1.HeldBackR\bheldBack\x126\n" +
+	"\n" +
+	"reclaiming\x18\b \x03(\v2\x16.fairway.v1.ReclaimingR\n" +
+	"reclaiming\"\xe2\x01\n" +
+	"\n" +
+	"Reclaiming\x12\x19\n" +
+	"\bfrom_job\x18\x01 \x01(\tR\afromJob\x12\x1b\n" +
+	"\tfrom_role\x18\x02 \x01(\tR\bfromRole\x12\x17\n" +
+	"\afor_job\x18\x03 \x01(\tR\x06forJob\x12\x19\n" +
+	"\bfor_role\x18\x04 \x01(\tR\aforRole\x12\x14\n" +
+	"\x05count\x18\x05 \x01(\rR\x05count\x12+\n" +
+	"\x05shape\x18\x06 \x01(\v2\x15.fairway.v1.ResourcesR\x05shape\x12%\n" +
+	"\x0edeadline_nanos\x18\a \x01(\x03R\rdeadlineNanos\"\xdc\x01\n" +
 	"\bHeldBack\x12\x0e\n" +
 	"\x02by\x18\x01 \x01(\tR\x02by\x12-\n" +
 	"\x06wanted\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\x06wanted\x12)\n" +
@@ -7269,7 +7520,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -7318,59 +7569,61 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*Unregister)(nil),          // 44: fairway.v1.Unregister
 	(*SaveState)(nil),           // 45: fairway.v1.SaveState
 	(*FrameworkEvent)(nil),      // 46: fairway.v1.FrameworkEvent
-	(*FrameworkRegistered)(nil), // 47: fairway.v1.FrameworkRegistered
-	(*Offers)(nil),              // 48: fairway.v1.Offers
-	(*RescindOffer)(nil),        // 49: fairway.v1.RescindOffer
-	(*AgentLost)(nil),           // 50: fairway.v1.AgentLost
-	(*Refused)(nil),             // 51: fairway.v1.Refused
-	(*KillJob)(nil),             // 52: fairway.v1.KillJob
-	(*StateSaved)(nil),          // 53: fairway.v1.StateSaved
-	(*Accepted)(nil),            // 54: fairway.v1.Accepted
-	(*RoleChanged)(nil),         // 55: fairway.v1.RoleChanged
-	(*RequestsChanged)(nil),     // 56: fairway.v1.RequestsChanged
-	(*GetClusterRequest)(nil),   // 57: fairway.v1.GetClusterRequest
-	(*Cluster)(nil),             // 58: fairway.v1.Cluster
-	(*Role)(nil),                // 59: fairway.v1.Role
-	(*ListRolesRequest)(nil),    // 60: fairway.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),   // 61: fairway.v1.ListRolesResponse
-	(*SetRoleRequest)(nil),      // 62: fairway.v1.SetRoleRequest
-	(*RemoveRoleRequest)(nil),   // 63: fairway.v1.RemoveRoleRequest
-	(*RemoveRoleResponse)(nil),  // 64: fairway.v1.RemoveRoleResponse
-	(*Agent)(nil),               // 65: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 66: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 67: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 68: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 69: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 70: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 71: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 72: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 73: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 74: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 75: fairway.v1.Explanation
-	(*HeldBack)(nil),            // 76: fairway.v1.HeldBack
-	(*GroupExplanation)(nil),    // 77: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 78: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 79: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 80: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 81: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 82: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 83: fairway.v1.History
-	(*ShareSample)(nil),         // 84: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 85: fairway.v1.RoleShare
-	nil,                         // 86: fairway.v1.Resources.NamedEntry
-	nil,                         // 87: fairway.v1.Command.EnvEntry
-	nil,                         // 88: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 89: fairway.v1.Offer.AttributesEntry
-	nil,                         // 90: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 91: fairway.v1.Job.LabelsEntry
+	(*Reclaim)(nil),             // 47: fairway.v1.Reclaim
+	(*FrameworkRegistered)(nil), // 48: fairway.v1.FrameworkRegistered
+	(*Offers)(nil),              // 49: fairway.v1.Offers
+	(*RescindOffer)(nil),        // 50: fairway.v1.RescindOffer
+	(*AgentLost)(nil),           // 51: fairway.v1.AgentLost
+	(*Refused)(nil),             // 52: fairway.v1.Refused
+	(*KillJob)(nil),             // 53: fairway.v1.KillJob
+	(*StateSaved)(nil),          // 54: fairway.v1.StateSaved
+	(*Accepted)(nil),            // 55: fairway.v1.Accepted
+	(*RoleChanged)(nil),         // 56: fairway.v1.RoleChanged
+	(*RequestsChanged)(nil),     // 57: fairway.v1.RequestsChanged
+	(*GetClusterRequest)(nil),   // 58: fairway.v1.GetClusterRequest
+	(*Cluster)(nil),             // 59: fairway.v1.Cluster
+	(*Role)(nil),                // 60: fairway.v1.Role
+	(*ListRolesRequest)(nil),    // 61: fairway.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),   // 62: fairway.v1.ListRolesResponse
+	(*SetRoleRequest)(nil),      // 63: fairway.v1.SetRoleRequest
+	(*RemoveRoleRequest)(nil),   // 64: fairway.v1.RemoveRoleRequest
+	(*RemoveRoleResponse)(nil),  // 65: fairway.v1.RemoveRoleResponse
+	(*Agent)(nil),               // 66: fairway.v1.Agent
+	(*ListAgentsRequest)(nil),   // 67: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 68: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 69: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 70: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 71: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 72: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 73: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 74: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 75: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 76: fairway.v1.Explanation
+	(*Reclaiming)(nil),          // 77: fairway.v1.Reclaiming
+	(*HeldBack)(nil),            // 78: fairway.v1.HeldBack
+	(*GroupExplanation)(nil),    // 79: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 80: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 81: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 82: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 83: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 84: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 85: fairway.v1.History
+	(*ShareSample)(nil),         // 86: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 87: fairway.v1.RoleShare
+	nil,                         // 88: fairway.v1.Resources.NamedEntry
+	nil,                         // 89: fairway.v1.Command.EnvEntry
+	nil,                         // 90: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 91: fairway.v1.Offer.AttributesEntry
+	nil,                         // 92: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 93: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	86,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	88,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	87,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	89,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
@@ -7381,7 +7634,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	6,   // 13: fairway.v1.TaskResized.task:type_name -> fairway.v1.TaskID
 	4,   // 14: fairway.v1.TaskResized.resources:type_name -> fairway.v1.Resources
 	4,   // 15: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	88,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	90,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	14,  // 17: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	16,  // 18: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 19: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -7424,7 +7677,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	32,  // 56: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
 	4,   // 57: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
 	2,   // 58: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	89,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	91,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
 	11,  // 60: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
 	6,   // 61: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
 	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
@@ -7432,98 +7685,103 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	43,  // 64: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
 	3,   // 65: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
 	43,  // 66: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
-	47,  // 67: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
-	48,  // 68: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
-	49,  // 69: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
+	48,  // 67: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
+	49,  // 68: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
+	50,  // 69: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
 	7,   // 70: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
-	50,  // 71: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
-	51,  // 72: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
-	52,  // 73: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
-	53,  // 74: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	56,  // 75: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	54,  // 76: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
-	55,  // 77: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
+	51,  // 71: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
+	52,  // 72: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
+	53,  // 73: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
+	54,  // 74: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
+	57,  // 75: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	55,  // 76: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	56,  // 77: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
 	13,  // 78: fairway.v1.FrameworkEvent.resized:type_name -> fairway.v1.TaskResized
-	7,   // 79: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	13,  // 80: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
-	33,  // 81: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 82: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 83: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 84: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 85: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 86: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 87: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 88: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 89: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	59,  // 90: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	59,  // 91: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	14,  // 92: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 93: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 94: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	20,  // 95: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	65,  // 96: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 97: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	90,  // 98: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 99: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	42,  // 100: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	43,  // 101: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 102: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	91,  // 103: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 104: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 105: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	69,  // 106: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	77,  // 107: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	76,  // 108: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
-	4,   // 109: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
-	4,   // 110: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
-	4,   // 111: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
-	4,   // 112: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	78,  // 113: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	81,  // 114: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 115: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 116: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 117: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 118: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 119: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	84,  // 120: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	85,  // 121: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	17,  // 122: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	27,  // 123: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	57,  // 124: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	60,  // 125: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	62,  // 126: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	63,  // 127: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	66,  // 128: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	68,  // 129: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	70,  // 130: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	72,  // 131: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	73,  // 132: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	72,  // 133: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 134: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	72,  // 135: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	79,  // 136: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	82,  // 137: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	21,  // 138: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	46,  // 139: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	58,  // 140: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	61,  // 141: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	59,  // 142: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	64,  // 143: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	67,  // 144: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	69,  // 145: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	71,  // 146: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	69,  // 147: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	69,  // 148: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	69,  // 149: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	69,  // 150: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	75,  // 151: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	80,  // 152: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	83,  // 153: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	138, // [138:154] is the sub-list for method output_type
-	122, // [122:138] is the sub-list for method input_type
-	122, // [122:122] is the sub-list for extension type_name
-	122, // [122:122] is the sub-list for extension extendee
-	0,   // [0:122] is the sub-list for field type_name
+	47,  // 79: fairway.v1.FrameworkEvent.reclaim:type_name -> fairway.v1.Reclaim
+	4,   // 80: fairway.v1.Reclaim.shape:type_name -> fairway.v1.Resources
+	4,   // 81: fairway.v1.Reclaim.most:type_name -> fairway.v1.Resources
+	7,   // 82: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	13,  // 83: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
+	33,  // 84: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 85: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 86: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 87: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 88: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 89: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 90: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 91: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 92: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	60,  // 93: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	60,  // 94: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	14,  // 95: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 96: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 97: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	20,  // 98: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	66,  // 99: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 100: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	92,  // 101: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 102: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	42,  // 103: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	43,  // 104: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 105: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	93,  // 106: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 107: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 108: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	70,  // 109: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	79,  // 110: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	78,  // 111: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
+	77,  // 112: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
+	4,   // 113: fairway.v1.Reclaiming.shape:type_name -> fairway.v1.Resources
+	4,   // 114: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
+	4,   // 115: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
+	4,   // 116: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
+	4,   // 117: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	80,  // 118: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	83,  // 119: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 120: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 121: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 122: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 123: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 124: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	86,  // 125: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	87,  // 126: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	17,  // 127: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	27,  // 128: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	58,  // 129: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	61,  // 130: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	63,  // 131: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	64,  // 132: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	67,  // 133: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	69,  // 134: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	71,  // 135: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	73,  // 136: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	74,  // 137: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	73,  // 138: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	75,  // 139: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	73,  // 140: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	81,  // 141: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	84,  // 142: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 143: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 144: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	59,  // 145: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	62,  // 146: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	60,  // 147: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	65,  // 148: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	68,  // 149: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	70,  // 150: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	72,  // 151: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	70,  // 152: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	70,  // 153: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	70,  // 154: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	70,  // 155: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	76,  // 156: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	82,  // 157: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	85,  // 158: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	143, // [143:159] is the sub-list for method output_type
+	127, // [127:143] is the sub-list for method input_type
+	127, // [127:127] is the sub-list for extension type_name
+	127, // [127:127] is the sub-list for extension extendee
+	0,   // [0:127] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -7577,6 +7835,7 @@ func file_fairwayv1_fairway_proto_init() {
 		(*FrameworkEvent_Accepted)(nil),
 		(*FrameworkEvent_RoleChanged)(nil),
 		(*FrameworkEvent_Resized)(nil),
+		(*FrameworkEvent_Reclaim)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -7584,7 +7843,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   88,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
