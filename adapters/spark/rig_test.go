@@ -18,12 +18,11 @@ const testApp = "application_1700000000000_0007"
 
 // rig is a server with one application and one executor's folders.
 type rig struct {
-	t      *testing.T
-	s      *Server
-	app    string // the application's folder
-	exec   executor
-	state  string
-	listen string
+	t     *testing.T
+	s     *Server
+	app   string // the application's folder
+	exec  executor
+	state string
 }
 
 func newRig(t *testing.T, secret string) *rig {

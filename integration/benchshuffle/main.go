@@ -49,6 +49,7 @@ type results struct {
 	Connections int     `json:"connections"`
 	Blocks      int64   `json:"blocks"`
 	Seconds     float64 `json:"seconds"`
+	CPU         float64 `json:"server_cpu_s_per_gb"`
 }
 
 func main() {
@@ -158,7 +159,7 @@ func run(out string, conns int, length time.Duration) error {
 		return err
 	}
 	defer c.Close()
-	if _, err := c.Call(&wire.RegisterExecutor{App: app, Exec: "1", Dirs: []string{filepath.Join(dir, "blockmgr")}, SubDirs: subDirs}); err != nil {
+	if _, err = c.Call(&wire.RegisterExecutor{App: app, Exec: "1", Dirs: []string{filepath.Join(dir, "blockmgr")}, SubDirs: subDirs}); err != nil {
 		return err
 	}
 	var bytes, blocks atomic.Int64
@@ -176,11 +177,17 @@ func run(out string, conns int, length time.Duration) error {
 	if err != nil {
 		return err
 	}
+	in.Close()
+	if err := child.Wait(); err != nil {
+		return fmt.Errorf("the server: %w", err)
+	}
+	cpu := child.ProcessState.UserTime() + child.ProcessState.SystemTime()
 	r := results{GBs: float64(bytes.Load()) / took.Seconds() / 1e9, RSS: rss, Connections: conns, Blocks: blocks.Load(), Seconds: took.Seconds()}
+	r.CPU = cpu.Seconds() / (float64(bytes.Load()) / 1e9)
 	if err := report.Write(out, r); err != nil {
 		return err
 	}
-	fmt.Printf("%.2f GB/s (bar %.1f), %d MiB resident at most (bar %d), %d blocks in %.1f s\n", r.GBs, minGBs, rss>>20, maxRSS>>20, r.Blocks, r.Seconds)
+	fmt.Printf("%.2f GB/s (bar %.1f), %d MiB resident at most (bar %d), %d blocks in %.1f s, %.2f s of the server's cpu for a GB\n", r.GBs, minGBs, rss>>20, maxRSS>>20, r.Blocks, r.Seconds, r.CPU)
 	if r.GBs < minGBs || rss > maxRSS {
 		return errors.New("under the bar")
 	}

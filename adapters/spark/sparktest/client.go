@@ -26,7 +26,8 @@ func Dial(address string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{Conn: c, in: bufio.NewReaderSize(c, 64<<10), out: c}, nil
+	// Of a small buffer, so that what a chunk has beyond it goes straight to where it belongs.
+	return &Client{Conn: c, in: bufio.NewReaderSize(c, 4<<10), out: c}, nil
 }
 
 // Close closes the connection.
