@@ -296,3 +296,24 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+func FuzzLogin(f *testing.F) {
+	f.Add([]byte(`username="u",realm="default",nonce="n",nc=00000001,cnonce="c",digest-uri="null/default",response=0123456789abcdef0123456789abcdef,qop=auth-conf,cipher="3des"`))
+	f.Add(wire.Auth{App: "a", Salt: make([]byte, 16), Sealed: make([]byte, 60)}.Append(nil))
+	f.Add([]byte(`{"secret":"x"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := (&saslLogin{app: "a", secret: "s", nonce: "n"}).check(b); err == nil {
+			t.Fatalf("%q proves the secret: %+v", b, s)
+		}
+		if len(b) > 0 {
+			if m, err := wire.ParseAuth(b[1:]); err == nil {
+				if _, err := openKey("s", m, nil); err == nil {
+					t.Fatalf("%q proves the secret", b)
+				}
+			}
+		}
+		if r, err := newRegistration("application_1_2", "ann", 1, b, []string{"/x"}); err == nil && len(r.Secret) > len(b) {
+			t.Fatalf("%q is the secret %q", b, r.Secret)
+		}
+	})
+}

@@ -107,7 +107,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("%s: listen (is another shuffle service on this host? clients must be told another port as spark.shuffle.service.port): %w", Name, err)
+		return fmt.Errorf("%s: listen (is another shuffle service on this host? yarn.spark_shuffle_port takes another, which clients set as spark.shuffle.service.port): %w", Name, err)
 	}
 	s.listener = l
 	s.log.Info("spark shuffle service", zap.Stringer("address", l.Addr()), zap.Int("applications", s.apps.count()))
