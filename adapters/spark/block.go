@@ -170,14 +170,15 @@ func (s *Server) open(reg registration, e executor, b ref) (segment, error) {
 		return segment{}, errMerge
 	}
 	base := "shuffle_" + strconv.Itoa(int(b.shuffle)) + "_" + strconv.FormatInt(b.mapID, 10) + "_0"
-	start, end, err := s.indexes.span(reg, e.path(base+".index"), b.from, b.to)
+	index := e.path(base + ".index")
+	start, end, err := s.indexes.span(reg, index, b.from, b.to)
 	if err != nil || start == end {
 		return segment{}, err
 	}
 	path := e.path(base + ".data")
 	f, size, err := openOwned(reg.Dirs, path, reg.UID)
 	if err != nil {
-		s.indexes.drop(func(k indexKey) bool { return k.path == e.path(base+".index") })
+		s.indexes.drop(func(k indexKey) bool { return k.path == index })
 		return segment{}, err
 	}
 	if end > size {

@@ -18,7 +18,7 @@ const (
 	smallFrame  = 64 << 10    // a request up to this size is read without asking the budget
 	readStep    = 64 << 10    // a large request's memory grows as its bytes arrive
 	parseFactor = 8           // of a request's bytes, what its parsed form may take
-	maxHeld     = 16 << 10    // bytes of buffers that an idle connection may keep
+	maxHeld     = 4 << 10     // bytes of each buffer that an idle connection may keep
 )
 
 // conn is one connection, owned by the goroutine that serves it.
