@@ -28,7 +28,7 @@ func (y YARN) Config(more string) string {
 	if more != "" {
 		more = ", " + more
 	}
-	return fmt.Sprintf("yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0%s}\n",
+	return fmt.Sprintf("yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0, spark_shuffle_port: 0%s}\n",
 		y.client, y.scheduler, y.admin, y.web, more)
 }
 
