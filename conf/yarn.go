@@ -54,7 +54,7 @@ func (q YARNQueue) RolePath() string {
 	return strings.ReplaceAll(strings.TrimPrefix(q.Queue, "root."), ".", "/")
 }
 
-// YARNACL says who may see the logs of applications; who may kill and move them is always checked.
+// YARNACL says who may see applications and their logs; who may kill and move them is always checked.
 type YARNACL struct {
 	Enabled bool   `yaml:"enabled"` // yarn.acl.enable
 	Admins  string `yaml:"admins"`  // yarn.admin.acl, beside broker.operators: "ann,bob staff": users, then groups; "*"

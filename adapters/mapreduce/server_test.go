@@ -17,12 +17,18 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"fairway/adapters/hadooprpc/writable"
 )
+
+func TestMain(m *testing.M) {
+	// net/http waits half a second for a client to read what was sent before it resets the connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 const testApplication, testJob = "application_1700000000000_0007", "job_1700000000000_0007"
 

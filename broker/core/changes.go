@@ -36,33 +36,12 @@ func (m *machine) tellOnlookers() {
 
 // WatchCluster implements api.ClusterWatcher.
 func (b *Broker) WatchCluster(ctx context.Context, _ api.Caller, each func() error) error {
-	now := b.serving.Load()
-	if now == nil {
-		return errNotServing
-	}
-	w, err := ask(ctx, b, func(m *machine, reply func(onlooker, error)) {
-		w := make(onlooker, 1)
-		w <- struct{}{}
+	w := make(onlooker, 1)
+	w <- struct{}{}
+	enter := func(m *machine) error {
 		m.onlookers[w] = struct{}{}
-		reply(w, nil)
-	})
-	if err != nil {
-		return err
+		return nil
 	}
-	defer func() {
-		// Without an owner there is nothing to leave.
-		_ = b.box.put(message{do: func(m *machine) { delete(m.onlookers, w) }}, true)
-	}()
-	for {
-		select {
-		case <-w:
-			if err := each(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-now.over:
-			return errNotServing
-		}
-	}
+	leave := func(m *machine) { delete(m.onlookers, w) }
+	return b.watch(ctx, w, enter, leave, func() (done bool, err error) { return false, each() })
 }

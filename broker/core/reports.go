@@ -99,12 +99,8 @@ func (w *reader) take() map[subject]*v1.ServiceReport {
 
 // WatchReports implements api.ClusterWatcher.
 func (b *Broker) WatchReports(ctx context.Context, _ api.Caller, service string, each func(*v1.ServiceReport) error) error {
-	now := b.serving.Load()
-	if now == nil {
-		return errNotServing
-	}
-	w, err := ask(ctx, b, func(m *machine, reply func(*reader, error)) {
-		w := &reader{service: service, wake: make(chan struct{}, 1), reports: map[subject]*v1.ServiceReport{}}
+	w := &reader{service: service, wake: make(chan struct{}, 1), reports: map[subject]*v1.ServiceReport{}}
+	enter := func(m *machine) error {
 		for _, j := range m.jobs {
 			for from, r := range j.reports {
 				if from.service == service {
@@ -113,27 +109,15 @@ func (b *Broker) WatchReports(ctx context.Context, _ api.Caller, service string,
 			}
 		}
 		m.readers[w] = struct{}{}
-		reply(w, nil)
-	})
-	if err != nil {
-		return err
+		return nil
 	}
-	defer func() {
-		// Without an owner there is nothing to leave.
-		_ = b.box.put(message{do: func(m *machine) { delete(m.readers, w) }}, true)
-	}()
-	for {
+	leave := func(m *machine) { delete(m.readers, w) }
+	return b.watch(ctx, w.wake, enter, leave, func() (done bool, err error) {
 		for _, r := range w.take() {
 			if err := each(r); err != nil {
-				return err
+				return true, err
 			}
 		}
-		select {
-		case <-w.wake:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-now.over:
-			return errNotServing
-		}
-	}
+		return false, nil
+	})
 }

@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,7 +14,7 @@ const progressEvery = int64(50 * time.Millisecond)
 
 // watcher is somebody who wants to hear of a job, or of all. What it has not read yet is replaced by what is newer.
 type watcher struct {
-	job  uint32 // 0: all
+	job  uint32 // 0: all; the owner's
 	wake chan struct{}
 
 	mu    sync.Mutex
@@ -23,8 +22,8 @@ type watcher struct {
 	jobs  map[string]*v1.Job
 }
 
-func newWatcher(job uint32) *watcher {
-	return &watcher{job: job, wake: make(chan struct{}, 1), jobs: map[string]*v1.Job{}}
+func newWatcher() *watcher {
+	return &watcher{wake: make(chan struct{}, 1), jobs: map[string]*v1.Job{}}
 }
 
 func (w *watcher) put(j *v1.Job) {
@@ -89,67 +88,76 @@ func (m *machine) publish() {
 }
 
 // WatchJob implements api.Broker.
-func (b *Broker) WatchJob(ctx context.Context, caller api.Caller, id string, each func(*v1.Job) error) error {
-	w, err := ask(ctx, b, func(m *machine, reply func(*watcher, error)) {
+func (b *Broker) WatchJob(ctx context.Context, _ api.Caller, id string, each func(*v1.Job) error) error {
+	w := newWatcher()
+	return b.watchJobs(ctx, w, each, func(j *v1.Job) bool { return ended(j.Phase) }, func(m *machine) error {
 		j, err := m.findJob(id)
 		if err != nil {
-			reply(nil, err)
-			return
+			return err
 		}
-		w := newWatcher(j.num)
+		w.job = j.num
 		w.put(m.jobMessage(j))
-		m.watchers[w] = struct{}{}
-		reply(w, nil)
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return b.watch(ctx, w, each, func(j *v1.Job) bool { return ended(j.Phase) })
 }
 
 // WatchJobs implements api.Broker.
-func (b *Broker) WatchJobs(ctx context.Context, caller api.Caller, snapshot bool, each func(*v1.Job) error) error {
-	w, err := ask(ctx, b, func(m *machine, reply func(*watcher, error)) {
-		w := newWatcher(0)
+func (b *Broker) WatchJobs(ctx context.Context, _ api.Caller, snapshot bool, each func(*v1.Job) error) error {
+	w := newWatcher()
+	return b.watchJobs(ctx, w, each, func(*v1.Job) bool { return false }, func(m *machine) error {
 		if snapshot {
 			for _, j := range m.jobsInOrder() {
 				w.put(m.jobMessage(j))
 			}
 		}
-		m.watchers[w] = struct{}{}
-		reply(w, nil)
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return b.watch(ctx, w, each, func(*v1.Job) bool { return false })
 }
 
-func (b *Broker) watch(ctx context.Context, w *watcher, each func(*v1.Job) error, last func(*v1.Job) bool) error {
-	now := b.serving.Load()
+// watchJobs watches until last says so of a job; begin tells the watcher what there is.
+func (b *Broker) watchJobs(ctx context.Context, w *watcher, each func(*v1.Job) error, last func(*v1.Job) bool, begin func(*machine) error) error {
+	enter := func(m *machine) error {
+		if err := begin(m); err != nil {
+			return err
+		}
+		m.watchers[w] = struct{}{}
+		return nil
+	}
+	leave := func(m *machine) { delete(m.watchers, w) }
+	return b.watch(ctx, w.wake, enter, leave, func() (done bool, err error) {
+		for _, j := range w.take() {
+			if err := each(j); err != nil {
+				return true, err
+			}
+			done = done || last(j)
+		}
+		return done, nil
+	})
+}
+
+// watch has the owner let somebody in, and takes what there is for him whenever he is woken, until that is done or fails,
+// ctx ends, or the broker does not serve any more. What comes while he is busy, the owner keeps for him.
+func (b *Broker) watch(ctx context.Context, wake <-chan struct{}, enter func(*machine) error, leave func(*machine), take func() (done bool, err error)) error {
+	now := b.serving.Load() // before he is let in: with a later one he might wait for an owner that does not know him
 	if now == nil {
 		return errNotServing
 	}
-	defer func() {
-		// Without an owner there is nothing to leave.
-		_ = b.box.put(message{do: func(m *machine) { delete(m.watchers, w) }}, true)
-	}()
+	// Also who gives up before he is let in must leave. Without an owner there is nothing to leave.
+	defer func() { _ = b.box.put(message{do: leave}, true) }()
+	_, err := ask(ctx, b, func(m *machine, reply func(struct{}, error)) { reply(struct{}{}, enter(m)) })
+	if err != nil {
+		return err
+	}
 	for {
-		jobs := w.take()
-		for _, j := range jobs {
-			if err := each(j); err != nil {
-				return err
-			}
-		}
-		if slices.ContainsFunc(jobs, last) {
-			return nil
-		}
 		select {
-		case <-w.wake:
+		case <-wake:
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-now.over:
 			return errNotServing
+		}
+		if done, err := take(); done || err != nil {
+			return err
 		}
 	}
 }

@@ -110,7 +110,7 @@ func newBrokerDaemon(ctx context.Context, c *conf.Config, reload func() (*conf.C
 	if err != nil {
 		return nil, usageError{err}
 	}
-	so := server.Options{Broker: d.core, Socket: c.Broker.Socket, Listen: c.Broker.Listen, CertFile: c.Broker.TLS.Cert, KeyFile: c.Broker.TLS.Key,
+	so := server.Options{Broker: explained{d.core, d}, Socket: c.Broker.Socket, Listen: c.Broker.Listen, CertFile: c.Broker.TLS.Cert, KeyFile: c.Broker.TLS.Key,
 		Insecure: c.Broker.Insecure, Token: token, VerifyJob: d.core.VerifyJobToken, Operators: c.Broker.Operators, Log: log.Named("server")}
 	if so.Racks, err = racksOf(c); err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ import (
 	"fairway/adapters/yarn/resourcemanager/web"
 	"fairway/agent/service"
 	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
+	"fairway/broker/core"
 	"fairway/conf"
 	"fairway/frameworks/storage"
 )
@@ -59,7 +61,7 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	o := resourcemanager.Options{
 		Broker: broker, Key: []byte(token), Host: y.Host, NodeExpiry: time.Duration(y.NodeExpiry), AgentTimeout: time.Duration(c.Broker.AgentTimeout),
 		MasterExpiry: time.Duration(y.MasterExpiry), NodeWait: time.Duration(y.NodeWait), MaxAttempts: y.MaxAttempts, MinimumMemory: int64(y.MinimumMemory >> 20), MasterShare: c.Broker.LauncherShare,
-		Kept: c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), Version: version, Log: log, Registerer: admin.registry,
+		Kept: c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), ACLs: y.ACL.Enabled, Admins: admins(c), Version: version, Log: log, Registerer: admin.registry,
 		Queues: func() (map[string]resourcemanager.Queue, error) {
 			now, err := load()
 			if err != nil {
@@ -91,6 +93,20 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	}
 	r.web, err = web.New(web.Options{Manager: r.manager, Log: log.Named("web"), Registerer: admin.registry})
 	return r, err
+}
+
+// explained is a broker that says of YARN's applications also what only the resource manager knows.
+type explained struct {
+	*core.Broker
+	d *brokerDaemon
+}
+
+// ExplainJob implements api.Broker.
+func (e explained) ExplainJob(ctx context.Context, caller api.Caller, id string) (*v1.Explanation, error) {
+	if e.d.yarn == nil {
+		return e.Broker.ExplainJob(ctx, caller, id)
+	}
+	return e.d.yarn.manager.ExplainJob(ctx, caller, id)
 }
 
 // run serves until ctx ends, once the broker does.
@@ -151,7 +167,7 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 	})
 }
 
-// admins is the access list of those who may see all logs: operators, root, and who is configured so.
+// admins is the access list of those who may see all applications and logs: operators, root, and who is configured so.
 func admins(c *conf.Config) string {
 	users, groups, _ := strings.Cut(c.YARN.ACL.Admins, " ")
 	if strings.TrimSpace(users) == "*" {

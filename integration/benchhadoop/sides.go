@@ -119,8 +119,8 @@ func (b *bench) load(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, p := range []string{"/out", "/user/daemon", "/user/root"} {
-		if err := b.fs.Mkdir(ctx, p, 0o777); err != nil {
+	for _, p := range []string{"/out", "/user/daemon", "/user/root", "/tmp/hadoop-yarn/staging", "/tmp/logs"} { // whichever side comes first
+		if err := b.fs.Mkdir(ctx, p, os.ModeSticky|0o777); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,8 @@ package cluster
 
 import (
 	"fmt"
-	"net"
+
+	"fairway/integration/ports"
 )
 
 // YARN is where a cluster's resource manager listens, on loopback.
@@ -13,15 +14,11 @@ type YARN struct {
 
 // FreeYARN finds free ports.
 func FreeYARN() (y YARN, err error) {
-	for _, p := range []*int{&y.client, &y.scheduler, &y.admin, &y.web} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return y, err
-		}
-		defer l.Close()
-		*p = l.Addr().(*net.TCPAddr).Port
+	free, err := ports.Free(4)
+	if err != nil {
+		return y, err
 	}
-	return y, nil
+	return YARN{client: free[0], scheduler: free[1], admin: free[2], web: free[3]}, nil
 }
 
 // FreeSpark is FreeYARN with one port of Spark's shuffle service for all agents, whose hosts must be addresses of their own.

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"fairway/integration/ports"
 	"go.uber.org/zap"
 )
 
@@ -329,14 +330,13 @@ func (y *YARN) Stop() error {
 
 // freePorts returns addresses on 127.0.0.1 that nobody listens on now.
 func freePorts(n int) ([]string, error) {
+	free, err := ports.Free(n)
+	if err != nil {
+		return nil, err
+	}
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+	for _, p := range free {
+		addrs = append(addrs, net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
 	}
 	return addrs, nil
 }

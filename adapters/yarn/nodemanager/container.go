@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"fairway/adapters/hadooprpc"
@@ -42,13 +43,18 @@ type container struct {
 	resized chan struct{} // closed at the next change of version; nil: nobody waits
 	over    string        // diagnostics of its end for memory
 	stopped bool          // the master wanted it to end before its grant came
+
+	disk      sync.Mutex      // held while it runs and its record or a link of it is changed; taken before mu
+	adding    context.Context // ends with it; nil: nothing was added since the agent began
+	endAdding context.CancelFunc
 }
 
 // keptContainer is what is kept of a container over a restart.
 type keptContainer struct {
-	Context []byte  // what the master said
-	Held    []int64 // localised files
-	Started int64   // Unix milliseconds
+	Context []byte     // what the master said
+	Held    []int64    // localised files
+	Started int64      // Unix milliseconds
+	Added   []addition `json:",omitempty"` // asked for while it ran, each key once
 }
 
 // failure is why a container could not be started, in YARN's words.

@@ -6,6 +6,10 @@
 // Then its files are localised, the launch script is written, and the agent runs it. How it ended goes back as a
 // grant.Outcome in the words of YARN.
 //
+// A master may ask for more files while its container runs. They are kept as asked for before it hears that they are, so
+// that an agent that comes after this one goes on with them; one that cannot be had is told as failed, and the container
+// runs on.
+//
 // Folders below the service's own: local (as yarn.nodemanager.local-dirs), logs (as log-dirs), and private, which only the
 // agent reads: what it must know of running applications and containers after a restart.
 //

@@ -56,3 +56,52 @@ func FuzzLaunchContext(f *testing.F) {
 		_, _ = m.script(c, lc, "/work", "/logs", "0,0,0,0,0")
 	})
 }
+
+// Whatever a master sends to be added to a running container: it is refused, or its names are inside and each comes once.
+func FuzzLocalize(f *testing.F) {
+	q := &wire.ResourceLocalizationRequestProto{ContainerId: cid(1).Proto()}
+	for _, key := range []string{"a", "a/b", "a", "d/*"} {
+		q.LocalResources = append(q.LocalResources, &wire.StringLocalResourceMapProto{Key: proto.String(key), Value: &wire.LocalResourceProto{
+			Resource: &wire.URLProto{Scheme: proto.String("hdfs"), Host: proto.String("h"), Port: proto.Int32(1), File: proto.String("/a/" + key)}}})
+	}
+	for i := range q.LocalResources {
+		for _, l := range [][]*wire.StringLocalResourceMapProto{q.LocalResources, q.LocalResources[i : i+1], {{Key: proto.String("../" + q.LocalResources[i].GetKey()), Value: q.LocalResources[i].Value}}} {
+			b, err := proto.Marshal(&wire.ResourceLocalizationRequestProto{LocalResources: l})
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q := &wire.ResourceLocalizationRequestProto{}
+		if proto.Unmarshal(b, q) != nil {
+			return
+		}
+		more, err := additions(q.GetLocalResources())
+		if err != nil {
+			return
+		}
+		seen := map[string]bool{}
+		for _, a := range more {
+			key, err := linkKey(a.Key)
+			if err != nil || !filepath.IsLocal(key) || seen[a.Key] {
+				t.Errorf("link %q, %v", a.Key, err)
+			}
+			seen[a.Key] = true
+			p := &wire.LocalResourceProto{}
+			if err := proto.Unmarshal(a.Resource, p); err != nil {
+				t.Error(err)
+			}
+			if _, err := resource(p); err != nil {
+				t.Error(err)
+			}
+		}
+		if all, fresh := extended(nil, more); len(all) != len(more) || len(fresh) != len(more) {
+			t.Errorf("%d of %d", len(fresh), len(more))
+		}
+		if all, fresh := extended(more, more); len(all) != len(more) || len(fresh) != 0 {
+			t.Errorf("%d again", len(fresh))
+		}
+	})
+}

@@ -108,17 +108,17 @@ func (m *Manager) endApplication(a *application) {
 			m.log.Warn("application folder not removed", zap.Error(err))
 		}
 		m.mu.Lock()
-		var gone []id.ContainerID
-		for k := range m.containers {
+		var gone []*container
+		for k, c := range m.containers {
 			if k.Application() == a.id {
 				delete(m.containers, k)
-				gone = append(gone, k)
+				gone = append(gone, c)
 			}
 		}
 		delete(m.apps, a.id)
 		m.mu.Unlock()
-		for _, k := range gone {
-			os.Remove(m.containerFile(k))
+		for _, c := range gone {
+			m.dropRecord(c)
 		}
 		os.Remove(filepath.Join(m.private, "applications", a.kept.Application))
 	})

@@ -183,7 +183,7 @@ func TestConnectionsRefused(t *testing.T) {
 	if !errors.As(err, &e) || e.Class != hadooprpc.InvalidToken {
 		t.Errorf("a container of another application: %v", err)
 	}
-	for _, method := range []string{"reInitializeContainer", "restartContainer", "rollbackLastReInitialization", "commitLastReInitialization", "localize"} {
+	for _, method := range []string{"reInitializeContainer", "restartContainer", "rollbackLastReInitialization", "commitLastReInitialization"} {
 		if err := c.Call(t.Context(), method, &wire.StopContainersRequestProto{}, &wire.StopContainersResponseProto{}); !errors.As(err, &e) || e.Class != hadooprpc.YarnException {
 			t.Errorf("%s: %v", method, err)
 		}

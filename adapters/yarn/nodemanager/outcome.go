@@ -47,12 +47,13 @@ func (m *Manager) Started(spec *v1.TaskSpec, p service.Process) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.monitor.Watch(memory.Container{ID: c.id.String(), LimitBytes: c.limit, Process: p})
-	if kept != nil {
-		c.kept = *kept
-	}
 	c.begun = true
 	c.pid, c.process, c.state = p.PID(), p, wire.ContainerStateProto_C_RUNNING
 	c.since = time.Now()
+	if kept != nil {
+		c.kept = *kept
+		m.add(c, pending(c.kept.Added))
+	}
 }
 
 // find returns the container of a task, also of one that an earlier agent prepared; nil: the grant makes no sense.
@@ -120,7 +121,10 @@ func (m *Manager) Ended(spec *v1.TaskSpec, s *v1.TaskStatus, started bool) {
 	c.outcome, c.state, c.process = o, wire.ContainerStateProto_C_COMPLETE, nil
 	c.kept.Context, c.begun = nil, true
 	held := c.kept.Held
-	c.kept.Held = nil
+	c.kept.Held, c.kept.Added = nil, nil
+	if c.endAdding != nil {
+		c.endAdding()
+	}
 	if c.resized != nil {
 		close(c.resized)
 		c.resized = nil
@@ -175,7 +179,7 @@ func (m *Manager) record(c *container, o *grant.Outcome) {
 
 // removeWork removes an ended container's working folder and what was kept of it.
 func (m *Manager) removeWork(c *container) {
-	os.Remove(m.containerFile(c.id))
+	m.dropRecord(c)
 	app, err := os.OpenRoot(m.appDir(c.app))
 	if err != nil {
 		return // it has gone already
@@ -184,6 +188,13 @@ func (m *Manager) removeWork(c *container) {
 	if err := app.RemoveAll(c.id.String()); err != nil {
 		m.log.Warn("working folder not removed", zap.Stringer("container", c.id), zap.Error(err))
 	}
+}
+
+// dropRecord removes what was kept of a container that has ended. Nothing is linked or kept for it afterwards.
+func (m *Manager) dropRecord(c *container) {
+	c.disk.Lock()
+	defer c.disk.Unlock()
+	os.Remove(m.containerFile(c.id))
 }
 
 func marshal(o *grant.Outcome) []byte {

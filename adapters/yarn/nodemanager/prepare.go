@@ -29,6 +29,10 @@ const (
 	script     = "launch_container.sh"
 	tokensFile = "container_tokens"
 	maxLinks   = 10_000
+
+	// Of a link's name. A container could not use a longer one, and each level is a folder to be made.
+	maxLinkBytes = 4096
+	maxLinkDepth = 100
 )
 
 // Prepare implements service.Service.
@@ -147,7 +151,7 @@ func resource(p *wire.LocalResourceProto) (localize.Resource, error) {
 	u := p.GetResource()
 	r := localize.Resource{Timestamp: p.GetTimestamp(), Pattern: p.GetPattern()}
 	if !strings.HasPrefix(u.GetFile(), "/") || strings.ContainsAny(u.GetHost()+u.GetScheme(), "/\x00") {
-		return r, fmt.Errorf("resource address %v is not absolute", u)
+		return r, fmt.Errorf("resource address %.300s is not absolute", u.String())
 	}
 	r.URL = u.GetFile()
 	if u.GetScheme() != "" {
@@ -257,9 +261,9 @@ type link struct{ key, target string }
 func links(lc *wire.ContainerLaunchContextProto, files []localize.Held) ([]link, error) {
 	var out []link
 	for i, w := range lc.GetLocalResources() {
-		key := path.Clean(w.GetKey())
-		if !filepath.IsLocal(key) || key == "." || strings.IndexByte(key, 0) >= 0 {
-			return nil, fmt.Errorf("link %.200q leaves the working folder", w.GetKey())
+		key, err := linkKey(w.GetKey())
+		if err != nil {
+			return nil, err
 		}
 		if path.Base(key) != "*" {
 			out = append(out, link{key, files[i].Path})
@@ -277,6 +281,18 @@ func links(lc *wire.ContainerLaunchContextProto, files []localize.Held) ([]link,
 		}
 	}
 	return out, nil
+}
+
+// linkKey is the path in the working folder that a client names for a link.
+func linkKey(said string) (string, error) {
+	key := path.Clean(said)
+	if !filepath.IsLocal(key) || key == "." || strings.IndexByte(key, 0) >= 0 {
+		return "", fmt.Errorf("link %.200q leaves the working folder", said)
+	}
+	if len(said) > maxLinkBytes || strings.Count(key, "/") >= maxLinkDepth {
+		return "", fmt.Errorf("link %.200q has more than %d bytes or %d levels", said, maxLinkBytes, maxLinkDepth)
+	}
+	return key, nil
 }
 
 // fill makes the working folder: links to what was localised, tokens, script. It belongs to the account in the end.

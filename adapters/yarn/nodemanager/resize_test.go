@@ -2,7 +2,6 @@ package nodemanager
 
 import (
 	"testing"
-	"time"
 
 	hadoop "fairway/adapters/hadooprpc/wire"
 	"fairway/adapters/yarn/token"
@@ -72,19 +71,7 @@ func TestUpdateContainer(t *testing.T) {
 	r.end()
 	r.start(nil)
 	c = r.client(r.nm())
-	for limit := time.Now().Add(patience); ; {
-		r.manager.mu.Lock()
-		k := r.manager.containers[cid(2)]
-		there := k != nil && k.process != nil
-		r.manager.mu.Unlock()
-		if there {
-			break
-		}
-		if time.Now().After(limit) {
-			t.Fatal("the container is not taken up")
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	r.takenUp(2)
 	has("after a restart", 512, 2)
 	if a := update(2, 1, 512); len(a.SucceededRequests) != 1 {
 		t.Errorf("after a restart: %v", a)

@@ -36,6 +36,7 @@ type application struct {
 	isUnmanaged bool
 	label       string // of asks that name none; "": none
 	masterLabel string
+	viewers     string // VIEW_APP of its submission
 
 	wake chan struct{} // of capacity one: something waits to be sent, or a time has changed
 

@@ -99,7 +99,8 @@ func (m *Manager) getApplicationReport(ctx context.Context, c *hadooprpc.Caller,
 	if err != nil {
 		return nil, err
 	}
-	return &wire.GetApplicationReportResponseProto{ApplicationReport: a.report(shortName(c.User))}, nil
+	v := m.viewer(shortName(c.User))
+	return &wire.GetApplicationReportResponseProto{ApplicationReport: a.report(v.name, v.sees(a))}, nil
 }
 
 func (m *Manager) forceKillApplication(ctx context.Context, c *hadooprpc.Caller, q *wire.KillApplicationRequestProto) (proto.Message, error) {
@@ -158,13 +159,13 @@ func (m *Manager) getApplications(ctx context.Context, c *hadooprpc.Caller, q *w
 	if limit < 0 {
 		return nil, hadooprpc.Errorf(hadooprpc.IllegalArgument, "limit must be greater than 0")
 	}
-	who := shortName(c.User)
+	v := m.viewer(shortName(c.User))
 	var found []*application
 	for _, a := range m.all() {
 		a.mu.Lock()
-		ok := a.matches(q, who)
+		ok := a.matches(q, v.name)
 		a.mu.Unlock()
-		if ok {
+		if ok && (q.GetScope() != wire.ApplicationsRequestScopeProto_VIEWABLE || v.sees(a)) {
 			found = append(found, a)
 		}
 	}
@@ -173,7 +174,7 @@ func (m *Manager) getApplications(ctx context.Context, c *hadooprpc.Caller, q *w
 	})
 	r := &wire.GetApplicationsResponseProto{}
 	for _, a := range found[:min(len(found), int(limit))] {
-		r.Applications = append(r.Applications, a.report(who))
+		r.Applications = append(r.Applications, a.report(v.name, v.sees(a)))
 	}
 	return r, nil
 }
@@ -209,6 +210,9 @@ func (m *Manager) getAttemptReport(ctx context.Context, c *hadooprpc.Caller, q *
 	if a == nil {
 		return nil, hadooprpc.Errorf(hadooprpc.ApplicationNotFound, "Application with id '%s' doesn't exist in RM. Please check that the job submission was successful.", i.Application)
 	}
+	if err := m.viewer(shortName(c.User)).check(a, "attempt", i); err != nil {
+		return nil, err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t := a.attempt(i.Number)
@@ -221,6 +225,9 @@ func (m *Manager) getAttemptReport(ctx context.Context, c *hadooprpc.Caller, q *
 func (m *Manager) getAttempts(ctx context.Context, c *hadooprpc.Caller, q *wire.GetApplicationAttemptsRequestProto) (proto.Message, error) {
 	a, err := m.application(q.GetApplicationId())
 	if err != nil {
+		return nil, err
+	}
+	if err := m.viewer(shortName(c.User)).check(a, "application", a.id); err != nil {
 		return nil, err
 	}
 	r := &wire.GetApplicationAttemptsResponseProto{}
@@ -240,6 +247,9 @@ func (m *Manager) getContainerReport(ctx context.Context, c *hadooprpc.Caller, q
 	if a == nil {
 		return nil, hadooprpc.Errorf(hadooprpc.ApplicationNotFound, "Application with id '%s' doesn't exist in RM. Please check that the job submission was successful.", i.Application())
 	}
+	if err := m.viewer(shortName(c.User)).check(a, "application", a.id); err != nil {
+		return nil, err
+	}
 	x, ok := a.containerOf(i)
 	if !ok {
 		return nil, hadooprpc.Errorf(hadooprpc.ContainerNotFound, "Container with id '%s' doesn't exist in RM.", i)
@@ -252,8 +262,12 @@ func (m *Manager) getContainers(ctx context.Context, c *hadooprpc.Caller, q *wir
 	if err != nil {
 		return nil, hadooprpc.Errorf(hadooprpc.AttemptNotFound, "%v", err)
 	}
-	if m.find(i.Application) == nil {
+	a := m.find(i.Application)
+	if a == nil {
 		return nil, hadooprpc.Errorf(hadooprpc.ApplicationNotFound, "Application with id '%s' doesn't exist in RM. Please check that the job submission was successful.", i.Application)
+	}
+	if err := m.viewer(shortName(c.User)).check(a, "application", a.id); err != nil {
+		return nil, err
 	}
 	all, ok := m.Containers(i)
 	if !ok {

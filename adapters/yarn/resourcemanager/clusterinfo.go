@@ -156,17 +156,22 @@ func (m *Manager) getQueueInfo(ctx context.Context, c *hadooprpc.Caller, q *wire
 		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "Unknown queue: %.255s", name)
 	}
 	var applications map[string][]*application
+	v := m.viewer(shortName(c.User))
 	if q.GetIncludeApplications() {
 		applications = map[string][]*application{}
 		for _, a := range m.all() {
 			a.mu.Lock()
-			if !a.closing && a.queue != nil {
-				applications[a.queue.name] = append(applications[a.queue.name], a)
+			live, in := !a.closing && a.queue != nil, ""
+			if live {
+				in = a.queue.name
 			}
 			a.mu.Unlock()
+			if live && v.sees(a) {
+				applications[in] = append(applications[in], a)
+			}
 		}
 	}
-	return &wire.GetQueueInfoResponseProto{QueueInfo: queueProto(all, x, applications, shortName(c.User), q.GetIncludeChildQueues(), q.GetRecursive())}, nil
+	return &wire.GetQueueInfoResponseProto{QueueInfo: queueProto(all, x, applications, v.name, q.GetIncludeChildQueues(), q.GetRecursive())}, nil
 }
 
 func queueProto(all map[string]*QueueInfo, x *QueueInfo, applications map[string][]*application, who string, children, recursive bool) *wire.QueueInfoProto {
@@ -194,7 +199,7 @@ func queueProto(all map[string]*QueueInfo, x *QueueInfo, applications map[string
 		}}},
 	}
 	for _, a := range applications[x.Path] {
-		r.Applications = append(r.Applications, a.report(who))
+		r.Applications = append(r.Applications, a.report(who, true))
 	}
 	if children || recursive {
 		for _, path := range x.Children {

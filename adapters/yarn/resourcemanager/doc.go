@@ -10,6 +10,6 @@
 // no master ever holds a container that a crash could undo. A call that carries a new ask waits up to Options.Hold for that,
 // by events.
 //
-// Not here: reservations, federation, attributes of nodes, opportunistic containers and
-// changing the size of a container. They are refused as YARN refuses them where they are not enabled.
+// Not here: reservations, federation, attributes of nodes and opportunistic containers. They are refused as YARN refuses
+// them where they are not enabled.
 package resourcemanager

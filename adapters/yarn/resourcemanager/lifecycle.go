@@ -292,7 +292,7 @@ func (a *application) close() {
 
 // closed notes that the broker has taken the end, durably.
 func (a *application) closed() {
-	a.ended, a.submission, a.out, a.accepted, a.onDurable = true, nil, nil, nil, nil
+	a.ended, a.submission, a.out, a.accepted, a.onDurable, a.viewers = true, nil, nil, nil, nil, a.keptViewers()
 	for _, t := range a.attempts {
 		t.asks, t.last, t.ready, t.done, t.told, t.given, t.updates = nil, nil, nil, nil, nil, nil, nil
 	}

@@ -3,6 +3,7 @@ package resourcemanager
 import (
 	"slices"
 	"sync"
+	"time"
 )
 
 // masters holds how much of each queue its masters may take, so that a cluster is never full of masters that wait for
@@ -23,6 +24,7 @@ type waitingMaster struct {
 	app      *application
 	shape    amount
 	priority int32
+	since    time.Time
 }
 
 func (x *masters) queue(path string) *masterQueue {
@@ -34,17 +36,23 @@ func (x *masters) queue(path string) *masterQueue {
 	return q
 }
 
-// hasRoom tells whether one more master stays within the share.
+// hasRoom tells whether one more master stays within the share. Of a cluster that is not known yet the share is nothing:
+// all that wait would be let in, and fill the first agents that come.
 func (q *masterQueue) hasRoom(m *Manager, path string, shape amount) bool {
 	if len(q.running) == 0 {
 		return true
 	}
 	s := m.cluster()
+	return s.total != (amount{}) && dominant(q.used.plus(shape), s.total) <= m.masterShare(s, path)+1e-9
+}
+
+// masterShare is the part of the cluster that the masters of a queue may take.
+func (m *Manager) masterShare(s *snapshot, path string) float64 {
 	share := 1.0
 	if r := s.role(path); r != nil {
 		share = r.absolute
 	}
-	return dominant(q.used.plus(shape), s.total) <= m.o.MasterShare*share+1e-9
+	return m.o.MasterShare * share
 }
 
 // want says whether the application's master may be asked for now; if not, the application is poked when it may. With the
@@ -67,7 +75,7 @@ func (x *masters) want(m *Manager, a *application) bool {
 			}
 			return 1
 		})
-		q.waiting = slices.Insert(q.waiting, at, waitingMaster{a, a.shape, a.priority})
+		q.waiting = slices.Insert(q.waiting, at, waitingMaster{a, a.shape, a.priority, time.Now()})
 	}
 	return false
 }

@@ -40,6 +40,10 @@ type Options struct {
 
 	// Operators may do everything, in every queue.
 	Operators []string
+	// ACLs hides applications from others than their users, operators, administrators of their queues, Admins, and whom
+	// VIEW_APP of their submissions names (yarn.acl.enable).
+	ACLs   bool
+	Admins string // may see all applications (yarn.admin.acl): users and groups as Hadoop writes them
 	// Queues states rights and limits of queues, by path of the role ("a/b"); what it does not name has the defaults. It is
 	// asked at the start and at `yarn rmadmin -refreshQueues`. Nil: defaults for all.
 	Queues func() (map[string]Queue, error)

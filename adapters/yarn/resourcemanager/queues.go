@@ -48,17 +48,27 @@ func (m *Manager) isOperator(name string) bool { return slices.Contains(m.o.Oper
 
 // allows tells whether a list of users and groups, as Hadoop writes them, names a user.
 func allows(list, name string) bool {
+	return listed(list, name, func() []string { return groupsOf(name) })
+}
+
+// listed is allows with the user's groups, which are asked for if the list names groups.
+func listed(list, name string, groups func() []string) bool {
 	if strings.TrimSpace(list) == "*" {
 		return true
 	}
-	users, groups, _ := strings.Cut(list, " ")
-	if slices.Contains(strings.Split(users, ","), name) {
-		return true
-	}
-	if groups = strings.TrimSpace(groups); groups == "" {
+	has := func(names, name string) bool {
+		for n := range strings.SplitSeq(names, ",") {
+			if strings.TrimSpace(n) == name {
+				return true
+			}
+		}
 		return false
 	}
-	return slices.ContainsFunc(groupsOf(name), func(g string) bool { return slices.Contains(strings.Split(groups, ","), g) })
+	users, more, _ := strings.Cut(list, " ")
+	if has(users, name) {
+		return true
+	}
+	return strings.TrimSpace(more) != "" && slices.ContainsFunc(groups(), func(g string) bool { return has(more, g) })
 }
 
 // groupsOf are the groups of an account of this machine; none if there is no such account.

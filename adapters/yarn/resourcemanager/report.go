@@ -12,9 +12,12 @@ import (
 
 // Reports as messages. Java's getters give null for what is not set, and clients fall over it: all is set.
 
-// report is the application as clients see it. who may be "" for nobody in particular.
-func (a *application) report(who string) *wire.ApplicationReportProto {
+// report is the application as clients see it, or as those see it who may not.
+func (a *application) report(who string, sees bool) *wire.ApplicationReportProto {
 	x := a.describe()
+	if !sees {
+		x = x.Hidden()
+	}
 	r := &wire.ApplicationReportProto{
 		ApplicationId: x.ID.Proto(), User: proto.String(x.User), Queue: proto.String(x.Queue), Name: proto.String(x.Name), Host: proto.String(x.Host), RpcPort: proto.Int32(x.RPCPort),
 		YarnApplicationState: x.State.Enum(), TrackingUrl: proto.String(x.TrackingURL), OriginalTrackingUrl: proto.String(x.OriginalURL),
@@ -30,9 +33,11 @@ func (a *application) report(who string) *wire.ApplicationReportProto {
 		ReservedResources: token.Resource(0, 0), NeededResources: token.Resource(x.Memory, int32(x.VCores)), MemorySeconds: proto.Int64(x.MemorySecs),
 		VcoreSeconds: proto.Int64(x.VCoreSecs), QueueUsagePercentage: proto.Float32(x.QueueShare), ClusterUsagePercentage: proto.Float32(x.ClusterShare),
 		PreemptedMemorySeconds: proto.Int64(0), PreemptedVcoreSeconds: proto.Int64(0),
-		ApplicationResourceUsageMap: []*wire.StringLongMapProto{
+	}
+	if sees {
+		usage.ApplicationResourceUsageMap = []*wire.StringLongMapProto{
 			{Key: proto.String(memoryName), Value: proto.Int64(x.MemorySecs)}, {Key: proto.String(vcoresName), Value: proto.Int64(x.VCoreSecs)},
-		},
+		}
 	}
 	if !x.Live {
 		// YARN's own report of an application without an attempt that lives.
@@ -44,7 +49,7 @@ func (a *application) report(who string) *wire.ApplicationReportProto {
 	if x.LogStatus != 0 { // else the client prints N/A
 		r.LogAggregationStatus = x.LogStatus.Enum()
 	}
-	if a.isUnmanaged && who == a.user {
+	if a.isUnmanaged && who == a.user { // he sees it
 		a.mu.Lock()
 		if t := a.current(); t != nil && t.state == wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED && a.keys.AMRM != nil {
 			r.AmRmToken = a.masterToken(t).Proto()

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hadooprpc"
@@ -22,6 +23,8 @@ import (
 	"fairway/broker/core"
 	"fairway/broker/state"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memJournal is a core.Journal in memory; it keeps bytes only.
 type memJournal struct {

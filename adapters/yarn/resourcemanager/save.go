@@ -42,6 +42,8 @@ func (a *application) record(whole bool) *record.Application {
 	if whole {
 		r.Submission, _ = proto.Marshal(a.submission) // what was parsed can be written
 		r.Tagged = a.tagRecords()
+	} else {
+		r.ViewAcl = a.keptViewers()
 	}
 	for _, t := range a.attempts {
 		x := &record.Attempt{
@@ -75,7 +77,7 @@ func (a *application) load(r *record.Application) error {
 	a.submitted, a.launched, a.finished, a.expires = instant(r.SubmittedUnixMillis), instant(r.LaunchedUnixMillis), instant(r.FinishedUnixMillis), instant(r.ExpiresUnixMillis)
 	a.priority, a.final, a.diagnostic, a.tracking = r.Priority, wire.FinalApplicationStatusProto(r.FinalStatus), r.Diagnostics, r.TrackingUrl
 	a.memoryMillis, a.vcoreMillis, a.isUnmanaged = r.MemoryMbMillis, r.VcoreMillis, r.Unmanaged
-	a.state, a.wasTagged = wire.YarnApplicationStateProto(r.State), r.Tagged
+	a.state, a.wasTagged, a.viewers = wire.YarnApplicationStateProto(r.State), r.Tagged, r.ViewAcl
 	for _, x := range r.Attempts {
 		t := &attempt{
 			id: id.AttemptID{Application: i, Number: x.Number}, first: x.FirstSequence, started: instant(x.StartedUnixMillis), finished: instant(x.FinishedUnixMillis),

@@ -225,6 +225,7 @@ func (a *application) adopt() error {
 	x, m := a.submission, a.m
 	a.isUnmanaged, a.keep = x.GetUnmanagedAm(), x.GetKeepContainersAcrossApplicationAttempts()
 	a.adoptLabels()
+	a.viewers = viewACL(x)
 	a.limit = m.o.MaxAttempts
 	if n := int(x.GetMaxAppAttempts()); n > 0 {
 		a.limit = min(n, m.o.MaxAttempts)

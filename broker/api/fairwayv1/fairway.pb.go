@@ -5866,6 +5866,7 @@ type Explanation struct {
 	Role          string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
 	RoleShare     float64                `protobuf:"fixed64,5,opt,name=role_share,json=roleShare,proto3" json:"role_share,omitempty"`
 	RoleFairShare float64                `protobuf:"fixed64,6,opt,name=role_fair_share,json=roleFairShare,proto3" json:"role_fair_share,omitempty"`
+	HeldBack      *HeldBack              `protobuf:"bytes,7,opt,name=held_back,json=heldBack,proto3" json:"held_back,omitempty"` // unset: its framework asks for all that it wants
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5942,6 +5943,98 @@ func (x *Explanation) GetRoleFairShare() float64 {
 	return 0
 }
 
+func (x *Explanation) GetHeldBack() *HeldBack {
+	if x != nil {
+		return x.HeldBack
+	}
+	return nil
+}
+
+// HeldBack is what keeps a framework from asking for what it wants, other than the allocator.
+type HeldBack struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"` // whose limit: "masters of queue root.reports"
+	Wanted        *Resources             `protobuf:"bytes,2,opt,name=wanted,proto3" json:"wanted,omitempty"`
+	Held          *Resources             `protobuf:"bytes,3,opt,name=held,proto3" json:"held,omitempty"` // of the limit, by others
+	Limit         *Resources             `protobuf:"bytes,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	Ahead         uint32                 `protobuf:"varint,5,opt,name=ahead,proto3" json:"ahead,omitempty"` // how many wait before it
+	WaitingNanos  int64                  `protobuf:"varint,6,opt,name=waiting_nanos,json=waitingNanos,proto3" json:"waiting_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldBack) Reset() {
+	*x = HeldBack{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldBack) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldBack) ProtoMessage() {}
+
+func (x *HeldBack) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldBack.ProtoReflect.Descriptor instead.
+func (*HeldBack) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *HeldBack) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *HeldBack) GetWanted() *Resources {
+	if x != nil {
+		return x.Wanted
+	}
+	return nil
+}
+
+func (x *HeldBack) GetHeld() *Resources {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *HeldBack) GetLimit() *Resources {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *HeldBack) GetAhead() uint32 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
+}
+
+func (x *HeldBack) GetWaitingNanos() int64 {
+	if x != nil {
+		return x.WaitingNanos
+	}
+	return 0
+}
+
 type GroupExplanation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -5957,7 +6050,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5969,7 +6062,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5982,7 +6075,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -6045,7 +6138,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6057,7 +6150,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6070,7 +6163,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Refusal) GetReason() string {
@@ -6106,7 +6199,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6118,7 +6211,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6131,7 +6224,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -6172,7 +6265,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6184,7 +6277,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6197,7 +6290,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -6235,7 +6328,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6247,7 +6340,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6260,7 +6353,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -6356,7 +6449,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6368,7 +6461,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6381,7 +6474,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -6400,7 +6493,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6412,7 +6505,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6425,7 +6518,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -6445,7 +6538,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6457,7 +6550,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6470,7 +6563,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6499,7 +6592,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6511,7 +6604,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6524,7 +6617,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -7035,7 +7128,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\".\n" +
 	"\x10WatchJobsRequest\x12\x1a\n" +
-	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\"\xcf\x01\n" +
+	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\"\x82\x02\n" +
 	"\vExplanation\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\tR\x05jobId\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x124\n" +
@@ -7043,7 +7136,15 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x04role\x18\x04 \x01(\tR\x04role\x12\x1d\n" +
 	"\n" +
 	"role_share\x18\x05 \x01(\x01R\troleShare\x12&\n" +
-	"\x0frole_fair_share\x18\x06 \x01(\x01R\rroleFairShare\"\xff\x01\n" +
+	"\x0frole_fair_share\x18\x06 \x01(\x01R\rroleFairShare\x121\n" +
+	"\theld_back\x18\a \x01(\v2\x14.fairway.v1.HeldBackR\bheldBack\"\xdc\x01\n" +
+	"\bHeldBack\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12-\n" +
+	"\x06wanted\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\x06wanted\x12)\n" +
+	"\x04held\x18\x03 \x01(\v2\x15.fairway.v1.ResourcesR\x04held\x12+\n" +
+	"\x05limit\x18\x04 \x01(\v2\x15.fairway.v1.ResourcesR\x05limit\x12\x14\n" +
+	"\x05ahead\x18\x05 \x01(\rR\x05ahead\x12#\n" +
+	"\rwaiting_nanos\x18\x06 \x01(\x03R\fwaitingNanos\"\xff\x01\n" +
 	"\x10GroupExplanation\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12+\n" +
 	"\x05shape\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\x05shape\x12 \n" +
@@ -7168,7 +7269,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 87)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -7246,29 +7347,30 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*KillJobRequest)(nil),      // 73: fairway.v1.KillJobRequest
 	(*WatchJobsRequest)(nil),    // 74: fairway.v1.WatchJobsRequest
 	(*Explanation)(nil),         // 75: fairway.v1.Explanation
-	(*GroupExplanation)(nil),    // 76: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 77: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 78: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 79: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 80: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 81: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 82: fairway.v1.History
-	(*ShareSample)(nil),         // 83: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 84: fairway.v1.RoleShare
-	nil,                         // 85: fairway.v1.Resources.NamedEntry
-	nil,                         // 86: fairway.v1.Command.EnvEntry
-	nil,                         // 87: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 88: fairway.v1.Offer.AttributesEntry
-	nil,                         // 89: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 90: fairway.v1.Job.LabelsEntry
+	(*HeldBack)(nil),            // 76: fairway.v1.HeldBack
+	(*GroupExplanation)(nil),    // 77: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 78: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 79: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 80: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 81: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 82: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 83: fairway.v1.History
+	(*ShareSample)(nil),         // 84: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 85: fairway.v1.RoleShare
+	nil,                         // 86: fairway.v1.Resources.NamedEntry
+	nil,                         // 87: fairway.v1.Command.EnvEntry
+	nil,                         // 88: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 89: fairway.v1.Offer.AttributesEntry
+	nil,                         // 90: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 91: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	85,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	86,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	86,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	87,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
@@ -7279,7 +7381,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	6,   // 13: fairway.v1.TaskResized.task:type_name -> fairway.v1.TaskID
 	4,   // 14: fairway.v1.TaskResized.resources:type_name -> fairway.v1.Resources
 	4,   // 15: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	87,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	88,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	14,  // 17: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	16,  // 18: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 19: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -7322,7 +7424,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	32,  // 56: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
 	4,   // 57: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
 	2,   // 58: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	88,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	89,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
 	11,  // 60: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
 	6,   // 61: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
 	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
@@ -7361,63 +7463,67 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	20,  // 95: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
 	65,  // 96: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
 	11,  // 97: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	89,  // 98: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	90,  // 98: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
 	3,   // 99: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
 	42,  // 100: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
 	43,  // 101: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
 	4,   // 102: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	90,  // 103: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	91,  // 103: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
 	7,   // 104: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
 	3,   // 105: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
 	69,  // 106: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	76,  // 107: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	4,   // 108: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	77,  // 109: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	80,  // 110: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 111: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 112: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 113: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 114: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 115: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	83,  // 116: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	84,  // 117: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	17,  // 118: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	27,  // 119: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	57,  // 120: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	60,  // 121: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	62,  // 122: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	63,  // 123: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	66,  // 124: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	68,  // 125: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	70,  // 126: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	72,  // 127: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	73,  // 128: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	72,  // 129: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 130: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	72,  // 131: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	78,  // 132: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	81,  // 133: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	21,  // 134: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	46,  // 135: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	58,  // 136: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	61,  // 137: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	59,  // 138: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	64,  // 139: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	67,  // 140: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	69,  // 141: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	71,  // 142: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	69,  // 143: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	69,  // 144: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	69,  // 145: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	69,  // 146: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	75,  // 147: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	79,  // 148: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	82,  // 149: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	134, // [134:150] is the sub-list for method output_type
-	118, // [118:134] is the sub-list for method input_type
-	118, // [118:118] is the sub-list for extension type_name
-	118, // [118:118] is the sub-list for extension extendee
-	0,   // [0:118] is the sub-list for field type_name
+	77,  // 107: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	76,  // 108: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
+	4,   // 109: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
+	4,   // 110: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
+	4,   // 111: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
+	4,   // 112: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	78,  // 113: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	81,  // 114: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 115: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 116: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 117: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 118: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 119: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	84,  // 120: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	85,  // 121: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	17,  // 122: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	27,  // 123: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	57,  // 124: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	60,  // 125: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	62,  // 126: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	63,  // 127: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	66,  // 128: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	68,  // 129: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	70,  // 130: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	72,  // 131: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	73,  // 132: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	72,  // 133: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	74,  // 134: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	72,  // 135: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	79,  // 136: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	82,  // 137: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 138: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 139: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	58,  // 140: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	61,  // 141: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	59,  // 142: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	64,  // 143: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	67,  // 144: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	69,  // 145: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	71,  // 146: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	69,  // 147: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	69,  // 148: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	69,  // 149: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	69,  // 150: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	75,  // 151: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	80,  // 152: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	83,  // 153: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	138, // [138:154] is the sub-list for method output_type
+	122, // [122:138] is the sub-list for method input_type
+	122, // [122:122] is the sub-list for extension type_name
+	122, // [122:122] is the sub-list for extension extendee
+	0,   // [0:122] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -7478,7 +7584,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   87,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

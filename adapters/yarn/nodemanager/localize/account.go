@@ -41,17 +41,20 @@ func (a asAccount) Open(ctx context.Context, p string) (f storage.File, err erro
 	return f, err
 }
 
-// do runs f on a thread that has the account's rights to files and no others, and ends that thread. The rights are set by
-// bare system calls, since Go's own would set those of all threads.
-func (a asAccount) do(f func()) error {
-	if os.Geteuid() != 0 || !a.who.Switch {
+func (a asAccount) do(f func()) error { return As(a.who, f) }
+
+// As runs f on a thread that has an account's rights to files and no others, and ends that thread: what f makes is the
+// account's. The rights are set by bare system calls, since Go's own would set those of all threads. An agent that is not
+// root, or is the account itself, has no others to begin with. f did not run if there is an error.
+func As(who service.Account, f func()) error {
+	if os.Geteuid() != 0 || !who.Switch {
 		f()
 		return nil
 	}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := become(a.who)
+		err := become(who)
 		if err == nil {
 			f()
 		}
@@ -66,7 +69,7 @@ func become(who service.Account) error {
 		groups = append(groups, uint32(g))
 	}
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0); errno != 0 {
-		return fmt.Errorf("read as %s: %w", who.Name, errno)
+		return fmt.Errorf("act as %s: %w", who.Name, errno)
 	}
 	// These return the former number whether they worked or not; asked with one that cannot be set, they tell.
 	syscall.RawSyscall(syscall.SYS_SETFSGID, uintptr(who.GID), 0, 0)
@@ -74,7 +77,7 @@ func become(who service.Account) error {
 	gid, _, _ := syscall.RawSyscall(syscall.SYS_SETFSGID, ^uintptr(0), 0, 0)
 	uid, _, _ := syscall.RawSyscall(syscall.SYS_SETFSUID, ^uintptr(0), 0, 0)
 	if int(gid) != who.GID || int(uid) != who.UID {
-		return fmt.Errorf("read as %s: %w", who.Name, fs.ErrPermission)
+		return fmt.Errorf("act as %s: %w", who.Name, fs.ErrPermission)
 	}
 	return nil
 }

@@ -47,7 +47,8 @@ type Application struct {
 	VcoreMillis         int64                  `protobuf:"varint,19,opt,name=vcore_millis,json=vcoreMillis,proto3" json:"vcore_millis,omitempty"`
 	Unmanaged           bool                   `protobuf:"varint,20,opt,name=unmanaged,proto3" json:"unmanaged,omitempty"`
 	KillAsked           bool                   `protobuf:"varint,21,opt,name=kill_asked,json=killAsked,proto3" json:"kill_asked,omitempty"`
-	Tagged              []*Tagged              `protobuf:"bytes,22,rep,name=tagged,proto3" json:"tagged,omitempty"` // only while it lives
+	Tagged              []*Tagged              `protobuf:"bytes,22,rep,name=tagged,proto3" json:"tagged,omitempty"`                  // only while it lives
+	ViewAcl             string                 `protobuf:"bytes,23,opt,name=view_acl,json=viewAcl,proto3" json:"view_acl,omitempty"` // who may see it once it has ended: users and groups as Hadoop writes them
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -234,6 +235,13 @@ func (x *Application) GetTagged() []*Tagged {
 		return x.Tagged
 	}
 	return nil
+}
+
+func (x *Application) GetViewAcl() string {
+	if x != nil {
+		return x.ViewAcl
+	}
+	return ""
 }
 
 // Tagged are live containers with one set of allocation tags.
@@ -441,7 +449,7 @@ var File_record_proto protoreflect.FileDescriptor
 
 const file_record_proto_rawDesc = "" +
 	"\n" +
-	"\frecord.proto\x12\x1cfairway.yarn.resourcemanager\"\x90\x06\n" +
+	"\frecord.proto\x12\x1cfairway.yarn.resourcemanager\"\xab\x06\n" +
 	"\vApplication\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -468,7 +476,8 @@ const file_record_proto_rawDesc = "" +
 	"\tunmanaged\x18\x14 \x01(\bR\tunmanaged\x12\x1d\n" +
 	"\n" +
 	"kill_asked\x18\x15 \x01(\bR\tkillAsked\x12<\n" +
-	"\x06tagged\x18\x16 \x03(\v2$.fairway.yarn.resourcemanager.TaggedR\x06tagged\"[\n" +
+	"\x06tagged\x18\x16 \x03(\v2$.fairway.yarn.resourcemanager.TaggedR\x06tagged\x12\x19\n" +
+	"\bview_acl\x18\x17 \x01(\tR\aviewAcl\"[\n" +
 	"\x06Tagged\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x1c\n" +
 	"\tsequences\x18\x02 \x03(\x04R\tsequences\x12\x1f\n" +

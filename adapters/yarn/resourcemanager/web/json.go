@@ -204,7 +204,9 @@ func logStatus(s wire.LogAggregationStatusProto) string {
 
 func hasURL(url string) bool { return url != "" && url != "N/A" }
 
-func applicationOf(a *resourcemanager.Application, cluster int64, now time.Time) application {
+// applicationOf is an application, or what YARN's AppInfo shows of it to those who may not see it: its state and how it
+// fares, but not when, where and with how much it runs.
+func applicationOf(a *resourcemanager.Application, sees bool, cluster int64, now time.Time) application {
 	j := application{
 		ID: a.ID.String(), User: a.User, Name: a.Name, Queue: a.Queue, State: a.State.String(), FinalStatus: finalStatus(a.FinalStatus),
 		Progress: a.Progress * 100, TrackingUI: "UNASSIGNED", Diagnostics: a.Diagnostics, ClusterID: cluster, Type: a.Type, Tags: strings.Join(a.Tags, ","),
@@ -229,6 +231,11 @@ func applicationOf(a *resourcemanager.Application, cluster int64, now time.Time)
 	}
 	if a.MemorySecs > 0 || a.VCoreSecs > 0 {
 		j.Seconds = repeated{{"memory-mb", strconv.FormatInt(a.MemorySecs, 10)}, {"vcores", strconv.FormatInt(a.VCoreSecs, 10)}}
+	}
+	if !sees {
+		j.Started, j.Launched, j.Finished, j.Elapsed, j.LogAggregation = 0, 0, 0, 0, ""
+		j.Logs, j.MasterHTTP, j.MasterRPC, j.MasterNode = "", "", "", ""
+		j.AllocatedMB, j.AllocatedVCores, j.ReservedMB, j.ReservedVCores, j.Containers, j.QueueShare, j.ClusterShare = 0, 0, 0, 0, 0, 0, 0
 	}
 	return j
 }
@@ -274,29 +281,29 @@ func timeoutsOf(a *resourcemanager.Application, now time.Time) timeouts {
 }
 
 type attemptRow struct {
-	ID          int32  `json:"id"`
-	Started     int64  `json:"startTime"`
-	Finished    int64  `json:"finishedTime"`
-	Container   string `json:"containerId"`
-	NodeHTTP    string `json:"nodeHttpAddress"`
-	Node        string `json:"nodeId"`
-	Logs        string `json:"logsLink"`
-	Blacklisted string `json:"blacklistedNodes"`
-	BySystem    string `json:"nodesBlacklistedBySystem"`
-	AttemptID   string `json:"appAttemptId"`
-	Ports       string `json:"exportPorts"`
-	State       string `json:"appAttemptState"`
+	ID          int32   `json:"id"`
+	Started     int64   `json:"startTime"`
+	Finished    int64   `json:"finishedTime"`
+	Container   string  `json:"containerId"`
+	NodeHTTP    string  `json:"nodeHttpAddress"`
+	Node        string  `json:"nodeId"`
+	Logs        string  `json:"logsLink"`
+	Blacklisted string  `json:"blacklistedNodes"`
+	BySystem    *string `json:"nodesBlacklistedBySystem,omitempty"`
+	AttemptID   string  `json:"appAttemptId"`
+	Ports       string  `json:"exportPorts"`
+	State       string  `json:"appAttemptState"`
 }
 
 func attemptState(s wire.YarnApplicationAttemptStateProto) string {
 	return strings.TrimPrefix(s.String(), "APP_ATTEMPT_")
 }
 
-func attemptRowOf(t *resourcemanager.Attempt) attemptRow {
-	r := attemptRow{ID: t.ID.Number, Started: millis(t.Started), Finished: millis(t.Finished), NodeHTTP: t.NodeHTTP, Node: t.Node,
-		Logs: t.LogsURL, AttemptID: t.ID.String(), Ports: "null", State: attemptState(t.State)}
-	if !t.Master.IsZero() {
-		r.Container = t.Master.String()
+// attemptRowOf is an attempt; where its master runs is for those who may see the application.
+func attemptRowOf(t *resourcemanager.Attempt, sees bool) attemptRow {
+	r := attemptRow{ID: t.ID.Number, Started: millis(t.Started), Finished: millis(t.Finished), AttemptID: t.ID.String(), State: attemptState(t.State)}
+	if sees && !t.Master.IsZero() {
+		r.Container, r.NodeHTTP, r.Node, r.Logs, r.Ports, r.BySystem = t.Master.String(), t.NodeHTTP, t.Node, t.LogsURL, "null", new(string)
 	}
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,13 @@ func (s *Server) pages(mux *http.ServeMux) {
 
 func (s *Server) clusterPage(w http.ResponseWriter, r *http.Request) {
 	apps := s.m.Applications()
+	shown := slices.Clone(apps[:min(len(apps), shownApplications)])
+	sees := s.m.Sees(caller(r))
+	for i, a := range shown {
+		if !sees(a.ID) {
+			shown[i] = a.Hidden()
+		}
+	}
 	s.page(w, http.StatusOK, "cluster", struct {
 		Info         resourcemanager.Info
 		Metrics      resourcemanager.Metrics
@@ -55,7 +63,7 @@ func (s *Server) clusterPage(w http.ResponseWriter, r *http.Request) {
 		More         int
 		Queues       []resourcemanager.QueueInfo
 		Nodes        []resourcemanager.Node
-	}{s.m.Info(), s.m.ClusterMetrics(), apps[:min(len(apps), shownApplications)], max(0, len(apps)-shownApplications), s.m.QueueTree(), s.m.Nodes()})
+	}{s.m.Info(), s.m.ClusterMetrics(), shown, len(apps) - len(shown), s.m.QueueTree(), s.m.Nodes()})
 }
 
 func (s *Server) appPage(w http.ResponseWriter, r *http.Request) {
@@ -69,11 +77,17 @@ func (s *Server) appPage(w http.ResponseWriter, r *http.Request) {
 		s.plain(w, http.StatusNotFound, "Failed to read the application "+i.String()+".")
 		return
 	}
-	attempts, _ := s.m.Attempts(i)
-	s.page(w, http.StatusOK, "app", struct {
+	x := struct {
 		App      resourcemanager.Application
+		Sees     bool
 		Attempts []resourcemanager.Attempt
-	}{a, attempts})
+	}{a, s.sees(r, i), nil}
+	if x.Sees {
+		x.Attempts, _ = s.m.Attempts(i)
+	} else {
+		x.App = a.Hidden()
+	}
+	s.page(w, http.StatusOK, "app", x)
 }
 
 // failurePage is where the proxy sends a reader when a master's page and it send him to each other.

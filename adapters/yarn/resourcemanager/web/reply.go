@@ -34,6 +34,14 @@ func notFound(message string) *problem {
 	return &problem{http.StatusNotFound, webapp + "NotFoundException", "java.lang.Exception: " + message}
 }
 
+// unseen refuses a part of an application to who may not see it. YARN's interface has no status for that: the exception
+// falls through to the one for errors that nobody has thought of (GenericExceptionHandler).
+func unseen(who, what, named string) *problem {
+	return &problem{http.StatusServiceUnavailable, unseenClass, "org.apache.hadoop.yarn.exceptions.YarnException: User " + who + " does not have privilege to see this " + what + " " + named}
+}
+
+const unseenClass = "javax.ws.rs.WebApplicationException"
+
 // fromRPC is a problem for what an RPC would have answered.
 func fromRPC(err error) *problem {
 	var e *hadooprpc.Exception
@@ -86,7 +94,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if !errors.As(err, &p) {
 		p = fromRPC(err)
 	}
-	if p.status >= http.StatusInternalServerError {
+	if p.status >= http.StatusInternalServerError && p.class != unseenClass {
 		s.log.Warn("REST request failed", zap.String("path", r.URL.Path), zap.String("peer", r.RemoteAddr), zap.Error(err))
 	}
 	var e remoteException

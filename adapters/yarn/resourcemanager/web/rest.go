@@ -73,12 +73,13 @@ func (s *Server) apps(r *http.Request) (any, error) {
 	}
 	now := s.now()
 	info := s.m.Info()
+	sees := s.m.Sees(caller(r))
 	for _, a := range s.m.Applications() {
 		if len(list.App) == f.limit {
 			break
 		}
 		if f.matches(&a) {
-			list.App = append(list.App, applicationOf(&a, info.ID, now))
+			list.App = append(list.App, applicationOf(&a, sees(a.ID), info.ID, now))
 		}
 	}
 	return map[string]any{"apps": list}, nil
@@ -99,6 +100,9 @@ func (s *Server) find(r *http.Request) (resourcemanager.Application, error) {
 	return a, nil
 }
 
+// sees tells whether who asks may see an application.
+func (s *Server) sees(r *http.Request, i id.ApplicationID) bool { return s.m.Sees(caller(r))(i) }
+
 func clip(text string) string { return fmt.Sprintf("%.200s", text) }
 
 func (s *Server) app(r *http.Request) (any, error) {
@@ -106,7 +110,7 @@ func (s *Server) app(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"app": applicationOf(&a, s.m.Info().ID, s.now())}, nil
+	return map[string]any{"app": applicationOf(&a, s.sees(r, a.ID), s.m.Info().ID, s.now())}, nil
 }
 
 func (s *Server) state(r *http.Request) (any, error) {
@@ -138,13 +142,15 @@ func (s *Server) attempts(r *http.Request) (any, error) {
 	var list struct {
 		Attempt []attemptRow `json:"appAttempt,omitempty"`
 	}
+	sees := s.sees(r, a.ID)
 	for i := range all {
-		list.Attempt = append(list.Attempt, attemptRowOf(&all[i]))
+		list.Attempt = append(list.Attempt, attemptRowOf(&all[i], sees))
 	}
 	return map[string]any{"appAttempts": list}, nil
 }
 
-func (s *Server) findAttempt(r *http.Request) (resourcemanager.Attempt, error) {
+// findAttempt is the attempt that a path names; what is the part of the application that is asked for.
+func (s *Server) findAttempt(r *http.Request, what string) (resourcemanager.Attempt, error) {
 	a, err := s.find(r)
 	if err != nil {
 		return resourcemanager.Attempt{}, err
@@ -153,6 +159,16 @@ func (s *Server) findAttempt(r *http.Request) (resourcemanager.Attempt, error) {
 	i, err := id.ParseAttempt(name)
 	if err != nil {
 		return resourcemanager.Attempt{}, badRequest("Invalid AppAttemptId: " + clip(name))
+	}
+	if i.Application != a.ID {
+		return resourcemanager.Attempt{}, notFound("appId and appAttemptId don't match")
+	}
+	if !s.sees(r, a.ID) {
+		named := i.String()
+		if what == "application" {
+			named = a.ID.String()
+		}
+		return resourcemanager.Attempt{}, unseen(caller(r).User, what, named)
 	}
 	all, _ := s.m.Attempts(a.ID)
 	for _, t := range all {
@@ -164,7 +180,7 @@ func (s *Server) findAttempt(r *http.Request) (resourcemanager.Attempt, error) {
 }
 
 func (s *Server) attempt(r *http.Request) (any, error) {
-	t, err := s.findAttempt(r)
+	t, err := s.findAttempt(r, "attempt")
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +188,7 @@ func (s *Server) attempt(r *http.Request) (any, error) {
 }
 
 func (s *Server) containers(r *http.Request) (any, error) {
-	t, err := s.findAttempt(r)
+	t, err := s.findAttempt(r, "application")
 	if err != nil {
 		return nil, err
 	}

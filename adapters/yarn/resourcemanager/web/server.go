@@ -27,6 +27,8 @@ type Manager interface {
 	Nodes() []resourcemanager.Node
 	QueueTree() []resourcemanager.QueueInfo
 	ClusterMetrics() resourcemanager.Metrics
+	// Sees tells of which applications a caller may see more than that they are there.
+	Sees(who resourcemanager.Caller) func(id.ApplicationID) bool
 	Kill(ctx context.Context, who resourcemanager.Caller, i id.ApplicationID, diagnostics string) (bool, error)
 }
 

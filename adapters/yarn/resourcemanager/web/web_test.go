@@ -16,11 +16,18 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/resourcemanager"
 	"fairway/adapters/yarn/wire"
 )
+
+func TestMain(m *testing.M) {
+	// net/http waits half a second for a client to read what was sent before it resets the connection.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 var _ Manager = (*resourcemanager.Manager)(nil)
 
@@ -34,6 +41,7 @@ type fake struct {
 	queues     []resourcemanager.QueueInfo
 	metrics    resourcemanager.Metrics
 	killed     []string
+	unseen     string // a user from whom all is hidden
 }
 
 const cluster = 1795392256416
@@ -106,6 +114,9 @@ func (f *fake) Containers(i id.AttemptID) ([]resourcemanager.Container, bool) {
 func (f *fake) Nodes() []resourcemanager.Node           { return f.nodes }
 func (f *fake) QueueTree() []resourcemanager.QueueInfo  { return f.queues }
 func (f *fake) ClusterMetrics() resourcemanager.Metrics { return f.metrics }
+func (f *fake) Sees(who resourcemanager.Caller) func(id.ApplicationID) bool {
+	return func(id.ApplicationID) bool { return who.User != f.unseen }
+}
 func (f *fake) Kill(_ context.Context, who resourcemanager.Caller, i id.ApplicationID, diagnostics string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -364,6 +375,74 @@ func TestKill(t *testing.T) {
 	}
 	if b, _ := io.ReadAll(get(s, "GET", app+"/state", "").Body); string(b) != "{\"state\":\"KILLED\"}\n" {
 		t.Errorf("state %s", b)
+	}
+}
+
+// What is hidden is gone from the JSON as it is in YARN's AppInfo and AppAttemptInfo; the rest stays.
+func TestHidden(t *testing.T) {
+	f := newFake()
+	f.unseen = staticUser
+	f.apps[0].Diagnostics = "why"
+	s := server(t, f)
+	s.now = func() time.Time { return at(1795392260898 + 7020) }
+	app := root + "/apps/" + appID.String()
+	ask := func(path string) (map[string]any, string, int) {
+		resp := get(s, "GET", path, "")
+		b, _ := io.ReadAll(resp.Body)
+		return decode(t, path, b), string(b), resp.StatusCode
+	}
+	seen, _, _ := ask(app + "?user.name=root")
+	hidden, _, _ := ask(app)
+	listed, _, _ := ask(root + "/apps")
+	x, y := seen["app"].(map[string]any), hidden["app"].(map[string]any)
+	if !reflect.DeepEqual(listed["apps"].(map[string]any)["app"].([]any)[0], hidden["app"]) {
+		t.Errorf("the list has %v", listed)
+	}
+	absent := []string{"amContainerLogs", "amHostHttpAddress", "amRPCAddress", "logAggregationStatus"}
+	zero := []string{"startedTime", "launchTime", "elapsedTime", "masterNodeId", "allocatedMB", "allocatedVCores", "runningContainers", "queueUsagePercentage", "clusterUsagePercentage"}
+	for k, v := range x {
+		w, ok := y[k]
+		switch {
+		case slices.Contains(absent, k):
+			if ok {
+				t.Errorf("%s is told: %v", k, w)
+			}
+		case slices.Contains(zero, k):
+			if w != 0.0 && w != "" || reflect.DeepEqual(v, w) {
+				t.Errorf("%s is %v for who sees, %v for who does not", k, v, w)
+			}
+		case !reflect.DeepEqual(v, w):
+			t.Errorf("%s is %v for who sees, %v for who does not", k, v, w)
+		}
+	}
+	if len(x)-len(absent) != len(y) {
+		t.Errorf("%d keys of %d", len(y), len(x))
+	}
+	attempts, _, _ := ask(app + "/appattempts")
+	row := attempts["appAttempts"].(map[string]any)["appAttempt"].([]any)[0]
+	if want := (map[string]any{"id": 1.0, "startTime": 1795392260948.0, "finishedTime": 0.0, "containerId": "", "nodeHttpAddress": "", "nodeId": "", "logsLink": "",
+		"blacklistedNodes": "", "appAttemptId": attemptID.String(), "exportPorts": "", "appAttemptState": "RUNNING"}); !reflect.DeepEqual(row, want) {
+		t.Errorf("an attempt: %v", row)
+	}
+	for path, named := range map[string]string{"": "attempt " + attemptID.String(), "/containers": "application " + appID.String()} {
+		e, text, status := ask(app + "/appattempts/" + attemptID.String() + path)
+		want := map[string]any{"RemoteException": map[string]any{"exception": "WebApplicationException", "javaClassName": "javax.ws.rs.WebApplicationException",
+			"message": "org.apache.hadoop.yarn.exceptions.YarnException: User dr.who does not have privilege to see this " + named}}
+		if status != http.StatusServiceUnavailable || !reflect.DeepEqual(e, want) {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+		if resp := get(s, "GET", app+"/appattempts/"+attemptID.String()+path+"?user.name=root", ""); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s for its user: %s", path, resp.Status)
+		}
+	}
+	for _, path := range []string{"/cluster", "/cluster/app/" + appID.String()} {
+		b, _ := io.ReadAll(get(s, "GET", path, "").Body)
+		if text := string(b); !strings.Contains(text, "QuasiMonteCarlo") || strings.Contains(text, masterLogs) || strings.Contains(text, "why") || strings.Contains(text, "/proxy/") {
+			t.Errorf("%s shows\n%s", path, text)
+		}
+	}
+	if f.apps[0].Diagnostics != "why" {
+		t.Error("a page changes what it shows")
 	}
 }
 
