@@ -26,12 +26,11 @@ func FreeSpark() (y YARN, err error) {
 	if y, err = FreeYARN(); err != nil {
 		return y, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := ports.Free(1)
 	if err != nil {
 		return y, err
 	}
-	defer l.Close()
-	y.spark = l.Addr().(*net.TCPAddr).Port
+	y.spark = free[0]
 	return y, nil
 }
 

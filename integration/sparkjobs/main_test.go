@@ -64,9 +64,7 @@ func begin(ctx context.Context) (stop func(), err error) {
 	if world.dir, err = os.MkdirTemp("", "fairway-spark-it-"); err != nil {
 		return stop, err
 	}
-	if os.Getenv("FAIRWAY_KEEP") == "" {
-		stops = append(stops, func() { os.RemoveAll(world.dir) })
-	}
+	stops = append(stops, func() { os.RemoveAll(world.dir) })
 	if err := os.Chmod(world.dir, 0o755); err != nil {
 		return stop, err
 	}
