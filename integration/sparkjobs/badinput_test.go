@@ -3,7 +3,6 @@ package sparkjobs
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,27 +12,19 @@ import (
 )
 
 // report is an application as the resource manager's REST interface shows it.
-type report struct{ State, FinalStatus, Diagnostics, Queue, User string }
+type report struct {
+	State, FinalStatus, Diagnostics, Queue, User string
+	Type                                         string `json:"applicationType"`
+	Tags                                         string `json:"applicationTags"`
+	Priority                                     int
+}
 
 func (r *rig) application(t *testing.T, id string) report {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.web+"/ws/v1/cluster/apps/"+id, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %v %s", id, resp.Status, err, b)
-	}
+	status, body := fetch(t, "http://"+r.web+"/ws/v1/cluster/apps/"+id)
 	var p struct{ App report }
-	if err := json.Unmarshal(b, &p); err != nil {
-		t.Fatalf("%v in %s", err, b)
+	if err := json.Unmarshal([]byte(body), &p); err != nil || status != http.StatusOK {
+		t.Fatalf("%s: %d, %v in %s", id, status, err, body)
 	}
 	return p.App
 }
@@ -107,7 +98,7 @@ func TestRefusedByClient(t *testing.T) {
 	res = r.fails(t, r.client(withAccount), time.Minute, "--deploy-mode", "cluster", "/no/such/script.py")
 	contains(t, res.Stderr, "/no/such/script.py", "does not exist")
 	res = r.fails(t, r.client(withAccount), time.Minute, "--queue", "nosuch", world.spark.Example("pi.py"))
-	contains(t, res.Stderr, "nosuch")
+	contains(t, res.Stderr, "to unknown queue: nosuch")
 }
 
 // In a role that is full an application waits for executors, and Fairway says why; killing it ends the driver.
@@ -117,9 +108,9 @@ func TestRoleIsFull(t *testing.T) {
 	defer cancel()
 	g := newGate(t)
 	a := beginApplication(ctx, r.client(withAccount), append([]string{"--queue", "full"}, g.args(t, 2, "go")...)...)
-	a.await(t, "the driver's start", 2*time.Minute, func() bool { return g.count("ready-") == 1 })
+	a.await(t, "the driver's start", 2*time.Minute, func() bool { return g.count("app-") == 1 })
 	g.let(t, "go")
-	id := strings.TrimPrefix(g.first(t, "ready-"), "ready-")
+	id := g.application(t)
 	if len(executors(id)) != 0 {
 		t.Error("it has executors beyond its role's limit")
 	}
@@ -129,7 +120,7 @@ func TestRoleIsFull(t *testing.T) {
 		if why, err = r.Run(t.Context(), "explain", id); err != nil {
 			t.Fatal(err)
 		}
-		return strings.Contains(why, "limit")
+		return strings.Contains(why, "role full has reached its limit")
 	})
 	if _, err := r.Run(t.Context(), "kill", id); err != nil {
 		t.Fatal(err)

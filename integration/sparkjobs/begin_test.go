@@ -136,12 +136,12 @@ func executors(id string) []process { return processes(executorClass, "--app-id 
 // onHost keeps the containers of one agent.
 func onHost(host string) string { return "NM_HOST=" + host + "\x00" }
 
-// first is the name of the first file that begins so.
-func (g gate) first(t *testing.T, prefix string) string {
+// application is the id that the driver left.
+func (g gate) application(t *testing.T) string {
 	t.Helper()
-	list, err := filepath.Glob(filepath.Join(g.dir, prefix+"*"))
+	list, err := filepath.Glob(filepath.Join(g.dir, "app-*"))
 	if err != nil || len(list) == 0 {
-		t.Fatalf("no %s in %s: %v", prefix, g.dir, err)
+		t.Fatalf("no driver has begun: %v", err)
 	}
-	return filepath.Base(list[0])
+	return strings.TrimPrefix(filepath.Base(list[0]), "app-")
 }

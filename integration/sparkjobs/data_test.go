@@ -46,6 +46,7 @@ func TestDataFrames(t *testing.T) {
 	c := world.rig.serviced(withoutAccount)
 	c.Conf["spark.dynamicAllocation.maxExecutors"] = "3"
 	c.Conf["spark.dynamicAllocation.executorIdleTimeout"] = "60s"
+	c.Conf["spark.locality.wait"] = "30s" // an executor may start much later than another on a busy machine
 	c.Conf["spark.sql.files.maxPartitionBytes"] = strconv.Itoa(blockSize)
 	c.Conf["spark.sql.files.openCostInBytes"] = "0"
 	res := world.rig.submit(t, c, 5*time.Minute, program(t, "frames.py"), base)
@@ -60,8 +61,9 @@ func TestDataFrames(t *testing.T) {
 	if len(h.failed) != 0 || !h.ended {
 		t.Errorf("tasks failed: %v", h.failed)
 	}
-	// Those that read HDFS are the first stage of the group.
-	if l := h.levels(got["read_stages"]); l["NODE_LOCAL"] < 6 || l["RACK_LOCAL"]+l["ANY"] != 0 {
+	// Those that read HDFS are the first stage of the group. They are local only if there is an executor on each host.
+	first, _, _ := strings.Cut(got["read_stages"], ",")
+	if l := h.levels(first); l["NODE_LOCAL"] != 6 || len(l) != 1 {
 		t.Errorf("tasks that read HDFS ran at %v", l)
 	}
 	if l := h.levels(got["cached_stages"]); l["PROCESS_LOCAL"] != 6 || len(l) != 1 {
@@ -188,7 +190,7 @@ func TestFilesAndArchives(t *testing.T) {
 			if mode == "cluster" {
 				out = world.rig.logs(t, res.Application)
 			}
-			for _, want := range []string{"driver=single,inner,True\n", "tasks=single,inner,deep,side\n"} {
+			for _, want := range []string{"driver=single,inner\n", "tasks=single,inner,deep,side\n"} {
 				if !strings.Contains(out, want) {
 					t.Errorf("no %q in\n%s", want, tail(out))
 				}

@@ -28,8 +28,8 @@ func TestShuffleService(t *testing.T) {
 			res := world.rig.submit(t, c, 4*time.Minute, program(t, "shuffle.py"), "4")
 			check(t, said(res.Stdout), map[string]string{"groups": "600", "left": "0", "values": "60000"})
 			h := world.rig.history(t, res.Application)
-			if len(h.failed) != 0 || len(h.removed) < 2 {
-				t.Errorf("tasks failed: %v; executors went: %q", h.failed, h.removed)
+			if len(h.failed) != 0 || len(h.removed) == 0 || h.added < 2 {
+				t.Errorf("tasks failed: %v; %d executors came; these went: %q", h.failed, h.added, h.removed)
 			}
 			seen := map[int]bool{}
 			for _, s := range h.stages {
@@ -41,13 +41,13 @@ func TestShuffleService(t *testing.T) {
 			if len(h.stages) != 3 { // the first half and a pass over it, and another pass
 				t.Errorf("stages %v", h.stages)
 			}
-			refused(t, world.rig)
+			refused(t, world.rig, res.Application)
 		})
 	}
 }
 
-// refused fails the test if a shuffle service has refused something.
-func refused(t *testing.T, r *rig) {
+// refused fails the test if a shuffle service has complained about an application.
+func refused(t *testing.T, r *rig, id string) {
 	t.Helper()
 	for _, h := range hosts() {
 		log, err := os.ReadFile(filepath.Join(r.Dir, h.Name+".log"))
@@ -55,7 +55,7 @@ func refused(t *testing.T, r *rig) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(log)) {
-			if strings.Contains(line, "spark_shuffle") && (strings.Contains(line, "WARN") || strings.Contains(line, "ERROR")) {
+			if strings.Contains(line, "spark_shuffle") && strings.Contains(line, id) && (strings.Contains(line, "WARN") || strings.Contains(line, "ERROR")) {
 				t.Errorf("%s: %s", h.Name, line)
 			}
 		}

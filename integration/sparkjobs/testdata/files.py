@@ -1,9 +1,7 @@
 """What the user adds reaches driver and tasks: files.py."""
-import os
-
 import single
 from packaged import inner
-from pyspark import SparkContext, SparkFiles
+from pyspark import SparkContext
 
 sc = SparkContext(appName="files")
 
@@ -18,6 +16,6 @@ def look(_):
     return "%s,%s,%s,%s" % (s.WORD, i.WORD, deep, side)
 
 
-print("driver=%s,%s,%s" % (single.WORD, inner.WORD, os.path.exists(SparkFiles.get("side.txt")) or os.path.exists("side.txt")))
+print("driver=%s,%s" % (single.WORD, inner.WORD))
 print("tasks=%s" % ";".join(sorted(set(sc.parallelize(range(2), 2).map(look).collect()))))
 sc.stop()

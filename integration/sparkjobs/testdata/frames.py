@@ -12,7 +12,7 @@ sc = spark.sparkContext
 def stages(group):
     """The stages of the jobs of a group."""
     t = sc.statusTracker()
-    return ",".join(str(s) for j in t.getJobIdsForGroup(group) for s in t.getJobInfo(j).stageIds)
+    return ",".join(str(s) for s in sorted(s for j in t.getJobIdsForGroup(group) for s in t.getJobInfo(j).stageIds))
 
 
 # Group-by on text, a partition for each block.

@@ -1,13 +1,14 @@
 """Tasks that wait until the test lets them: gate.py FOLDER TASKS [go].
 
-Each task leaves a file in the folder (on this machine) and waits for the file "open". With "go" the driver first says that
-it is there, with a file "ready-" and the application's id, and waits for the file "go"."""
+The driver leaves a file "app-" with the application's id in the folder (on this machine), and each task one "started-"; they
+wait for the file "open". With "go" the driver itself waits for the file "go" first."""
 import os
 import sys
 import time
+import uuid
 from operator import add
 
-from pyspark import SparkContext, TaskContext
+from pyspark import SparkContext
 
 folder, n = sys.argv[1], int(sys.argv[2])
 
@@ -20,18 +21,20 @@ def wait(name):
         time.sleep(0.05)
 
 
-def task(i):
-    c = TaskContext.get()
-    with open(os.path.join(folder, "started-%d-%d" % (i, c.taskAttemptId())), "w"):
+def leave(name):
+    with open(os.path.join(folder, name), "w"):
         pass
+
+
+def task(i):
+    leave("started-%d-%s" % (i, uuid.uuid4().hex))
     wait("open")
     return i % 4, 1
 
 
 sc = SparkContext(appName="gate")
+leave("app-" + sc.applicationId)
 if len(sys.argv) > 3:
-    with open(os.path.join(folder, "ready-" + sc.applicationId), "w"):
-        pass
     wait("go")
 print("total=%d" % sum(v for _, v in sc.parallelize(range(n), n).map(task).reduceByKey(add, 2).collect()))
 sc.stop()
