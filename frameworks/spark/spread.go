@@ -7,8 +7,8 @@ type Host struct {
 	Full    bool  // there is no room for another one now
 }
 
-// maxSpread bounds the work of Spread: so many executors at once are beyond any cluster's.
-const maxSpread = 1 << 16
+// maxSteps bounds the work of Spread, executors by hosts, to some milliseconds: beyond it, hosts are taken as they come.
+const maxSteps = 1 << 20
 
 // Spread says how many of n new executors should be on each host: in proportion to what waits there, what is held there counted
 // in, so that they come to lie over the data as evenly as it lies itself. Each one goes to the host with the most waiting for
@@ -23,7 +23,7 @@ func Spread(n int64, hosts []Host) []int64 {
 		sum += max(h.Waiting, 0)
 		full = full && h.Full
 	}
-	if n >= sum || n > maxSpread {
+	if len(hosts) == 0 || n >= sum || n > maxSteps/int64(len(hosts)) {
 		for i, h := range hosts {
 			got[i] = max(h.Waiting, 0)
 		}

@@ -3,6 +3,7 @@ package sparkjobs
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,18 @@ func TestShuffleService(t *testing.T) {
 			refused(t, world.rig, res.Application)
 		})
 	}
+}
+
+// What is kept on disk is read from the shuffle service after its executors have gone, where the client says so.
+func TestPersistedBlocks(t *testing.T) {
+	long(t)
+	c := world.rig.serviced(withAccount)
+	c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
+	c.Conf["spark.shuffle.service.fetch.rdd.enabled"] = "true"
+	res := world.rig.submit(t, c, 4*time.Minute, program(t, "persisted.py"), "4")
+	sum := strconv.Itoa(3 * 2000 * 1999 / 2)
+	check(t, said(res.Stdout), map[string]string{"first": sum, "left": "0", "second": sum, "computed": "2000"})
+	refused(t, world.rig, res.Application)
 }
 
 // refused fails the test if a shuffle service has complained about an application.
