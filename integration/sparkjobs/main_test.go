@@ -167,7 +167,9 @@ func (r *rig) stop() {
 // client is a user's Spark client of the rig: two small executors, and an event log that the tests read.
 func (r *rig) client(user string) *spark.Client {
 	c := world.spark.Client(r.confDir, user)
+	const quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" // these JVMs live for seconds
 	for k, v := range map[string]string{
+		"spark.driver.extraJavaOptions": quick, "spark.yarn.am.extraJavaOptions": quick, "spark.executor.extraJavaOptions": quick,
 		"spark.driver.memory": "512m", "spark.yarn.am.memory": "512m",
 		"spark.executor.memory": "512m", "spark.executor.cores": "1", "spark.executor.instances": "2",
 		"spark.sql.shuffle.partitions": "4", "spark.ui.showConsoleProgress": "false",
