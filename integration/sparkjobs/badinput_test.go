@@ -74,7 +74,7 @@ func TestErrorInDriver(t *testing.T) {
 	r := world.rig
 	t.Run("client", func(t *testing.T) {
 		res := r.fails(t, r.client(withAccount), 2*time.Minute, program(t, "broken.py"))
-		contains(t, res.Stderr, "ValueError: deliberate error in the driver")
+		contains(t, res.Stdout, "ValueError: deliberate error in the driver") // where Spark has Python say it
 	})
 	t.Run("cluster", func(t *testing.T) {
 		c := r.client(withAccount)
