@@ -2,7 +2,6 @@ package spark
 
 import (
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -97,7 +96,7 @@ func (l *saslLogin) check(token []byte) (digest.Session, error) {
 		}
 	}
 	s := digest.Session{
-		Username: d["username"], Password: base64.StdEncoding.EncodeToString([]byte(l.secret)),
+		Username: d["username"], Password: wire.Base64(l.secret),
 		Realm: saslRealm, Nonce: l.nonce, Cnonce: d["cnonce"], URI: saslURI, QOP: d["qop"],
 	}
 	if s.QOP == "" {

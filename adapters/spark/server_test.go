@@ -24,7 +24,7 @@ func TestFetch(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			secret := ""
 			if how != "plain" {
-				secret = "s3cret"
+				secret = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" // as long as YARN's
 			}
 			r := newRig(t, secret)
 			r.output(3, 11, "alpha", "", big, "d")

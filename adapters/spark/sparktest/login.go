@@ -8,7 +8,6 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,8 +27,7 @@ func (c *Client) SASL(app, secret, qop string) error {
 	if err != nil {
 		return err
 	}
-	b64 := base64.StdEncoding.EncodeToString
-	s := digest.Session{Username: b64([]byte("sparkSaslUser")), Password: b64([]byte(secret)), Realm: d["realm"], Nonce: d["nonce"], Cnonce: digest.NewNonce(), URI: "null/default", QOP: qop}
+	s := digest.Session{Username: wire.Base64("sparkSaslUser"), Password: wire.Base64(secret), Realm: d["realm"], Nonce: d["nonce"], Cnonce: digest.NewNonce(), URI: "null/default", QOP: qop}
 	extra := ""
 	if qop == "auth-conf" {
 		extra = `,cipher="` + d["cipher"] + `"`
