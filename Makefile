@@ -4,7 +4,7 @@ BUF   := github.com/bufbuild/buf/cmd/buf@v1.75.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build test test-long lint generate generate-check demo bench-mapreduce bench-allocator bench-journal bench-hadoop test-hadoop clean help
+.PHONY: all build test test-long lint generate generate-check demo bench-mapreduce bench-allocator bench-journal bench-shuffle bench-hadoop test-hadoop test-spark test-spark-long clean help
 
 all: build
 
@@ -52,8 +52,17 @@ bench-allocator: ## placements per second of one core
 bench-journal: ## a million tasks: snapshot, restart, disk
 	go run ./integration/benchjournal
 
+bench-shuffle: ## Spark's shuffle service alone
+	go run ./integration/benchshuffle
+
 test-hadoop: ## Apache Hadoop's own client, ApplicationMaster and tasks on Fairway
 	FAIRWAY_INTEGRATION=1 go tool gotestsum --format pkgname-and-test-fails -- -count=1 -timeout=20m ./integration/yarnjobs/
+
+test-spark: ## Apache Spark's own client, ApplicationMaster and executors on Fairway
+	go run ./integration/tiers spark
+
+test-spark-long: ## what of them takes longer, and the newest Spark
+	go run ./integration/tiers long-spark
 
 bench-hadoop: build ## the same unmodified Hadoop jobs on Fairway and on real YARN
 	go run ./integration/benchhadoop

@@ -23,18 +23,19 @@ type YARN struct {
 	SchedulerPort int               `yaml:"scheduler_port"`
 	AdminPort     int               `yaml:"admin_port"`
 	WebPort       int               `yaml:"web_port"`
-	NodeExpiry    Duration          `yaml:"node_expiry"`      // cut off for so long, an agent's containers are given up
-	MasterExpiry  Duration          `yaml:"master_expiry"`    // an ApplicationMaster silent for so long has failed
-	NodeWait      Duration          `yaml:"node_wait"`        // an ask waits so long for a node-local place, since its last one
-	Preemption    Duration          `yaml:"preemption_grace"` // a master has so long to release what is reclaimed, until containers are ended
-	MaxAttempts   int               `yaml:"max_attempts"`     // of an application, at most
-	MinimumMemory Bytes             `yaml:"minimum_memory"`   // a container's memory is a multiple of it
-	NodePort      int               `yaml:"node_port"`        // of agents: container management
-	NodeWebPort   int               `yaml:"node_web_port"`    // of agents: logs
-	ShufflePort   int               `yaml:"shuffle_port"`     // of agents: MapReduce's map output
-	Account       string            `yaml:"account"`          // runs containers of users without an account of their own
-	Env           map[string]string `yaml:"env"`              // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
-	HardCPU       bool              `yaml:"hard_cpu"`         // containers get no more than their vcores
+	NodeExpiry    Duration          `yaml:"node_expiry"`        // cut off for so long, an agent's containers are given up
+	MasterExpiry  Duration          `yaml:"master_expiry"`      // an ApplicationMaster silent for so long has failed
+	NodeWait      Duration          `yaml:"node_wait"`          // an ask waits so long for a node-local place, since its last one
+	Preemption    Duration          `yaml:"preemption_grace"`   // a master has so long to release what is reclaimed, until containers are ended
+	MaxAttempts   int               `yaml:"max_attempts"`       // of an application, at most
+	MinimumMemory Bytes             `yaml:"minimum_memory"`     // a container's memory is a multiple of it
+	NodePort      int               `yaml:"node_port"`          // of agents: container management
+	NodeWebPort   int               `yaml:"node_web_port"`      // of agents: logs
+	ShufflePort   int               `yaml:"shuffle_port"`       // of agents: MapReduce's map output
+	SparkPort     int               `yaml:"spark_shuffle_port"` // of agents: Spark's external shuffle service
+	Account       string            `yaml:"account"`            // runs containers of users without an account of their own
+	Env           map[string]string `yaml:"env"`                // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
+	HardCPU       bool              `yaml:"hard_cpu"`           // containers get no more than their vcores
 	ACL           YARNACL           `yaml:"acl"`
 	Logs          YARNLogs          `yaml:"logs"`
 	Queues        []YARNQueue       `yaml:"queues"`
@@ -72,14 +73,14 @@ func defaultYARN() YARN {
 	return YARN{
 		Host: "127.0.0.1", ClientPort: 8032, SchedulerPort: 8030, AdminPort: 8033, WebPort: 8088,
 		NodeExpiry: Duration(time.Minute), MasterExpiry: Duration(15 * time.Minute), NodeWait: Duration(10 * time.Second), Preemption: Duration(15 * time.Second), MaxAttempts: 2, MinimumMemory: 1 << 30,
-		Env: map[string]string{}, Queues: []YARNQueue{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, Account: "nobody",
+		Env: map[string]string{}, Queues: []YARNQueue{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, SparkPort: 7337, Account: "nobody",
 		Logs: YARNLogs{Aggregate: true, Dir: "/tmp/logs", Suffix: "logs"},
 	}
 }
 
 func (y *YARN) validate(insecure bool) error {
 	for key, p := range map[string]int{"client_port": y.ClientPort, "scheduler_port": y.SchedulerPort, "admin_port": y.AdminPort, "web_port": y.WebPort,
-		"node_port": y.NodePort, "node_web_port": y.NodeWebPort, "shuffle_port": y.ShufflePort} {
+		"node_port": y.NodePort, "node_web_port": y.NodeWebPort, "shuffle_port": y.ShufflePort, "spark_shuffle_port": y.SparkPort} {
 		if p < 0 || p > 65535 {
 			return fmt.Errorf("yarn.%s: %d is not between 0 and 65535", key, p)
 		}

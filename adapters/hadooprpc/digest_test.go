@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"fairway/adapters/digest"
 )
 
 // Made by the JDK 17 for Hadoop's client (reference yarn-wire.md, section 1.4).
@@ -71,21 +73,21 @@ func TestDigestRefused(t *testing.T) {
 			t.Errorf("%s is taken: %+v", what, r)
 		}
 	}
-	if _, err := parseDirectives([]byte(strings.Repeat("a,", 100))); err == nil {
+	if _, err := digest.Parse([]byte(strings.Repeat("a,", 100))); err == nil {
 		t.Error("keys without values are taken")
 	}
 	var many strings.Builder
 	for i := range 100 {
 		fmt.Fprintf(&many, "%s=1,", strings.Repeat("k", i+1))
 	}
-	if _, err := parseDirectives([]byte(many.String())); err == nil {
+	if _, err := digest.Parse([]byte(many.String())); err == nil {
 		t.Error("100 keys are taken")
 	}
 }
 
 func TestDigestBothSides(t *testing.T) {
-	nonce := newNonce()
-	if again := newNonce(); again == nonce || len(nonce) != 40 {
+	nonce := digest.NewNonce()
+	if again := digest.NewNonce(); again == nonce || len(nonce) != 40 {
 		t.Errorf("nonces %s, %s", nonce, again)
 	}
 	answer, want, err := answerDigest(digestChallenge(nonce), []byte("identifier"), []byte("password"))
@@ -111,14 +113,14 @@ func FuzzDigest(f *testing.F) {
 	f.Add(digestChallenge(vectorNonce))
 	f.Add([]byte(`a="\"\\",b=c , d=""`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parseDirectives(b)
+		d, err := digest.Parse(b)
 		if err == nil {
 			// What was read is read the same when it is written with every value quoted.
 			var w strings.Builder
 			for k, v := range d {
 				fmt.Fprintf(&w, `%s="%s",`, k, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v))
 			}
-			again, err := parseDirectives([]byte(w.String()))
+			again, err := digest.Parse([]byte(w.String()))
 			if err != nil || len(again) != len(d) {
 				t.Fatalf("%q became %q: %v", b, w.String(), err)
 			}

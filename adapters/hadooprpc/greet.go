@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/digest"
 	"fairway/adapters/hadooprpc/wire"
 )
 
@@ -69,7 +70,7 @@ func (c *conn) offer() error {
 		c.sendSasl(&wire.RpcSaslProto{State: wire.RpcSaslProto_SUCCESS.Enum()})
 		return nil
 	}
-	n.nonce = newNonce()
+	n.nonce = digest.NewNonce()
 	auth := tokenAuth()
 	auth.Challenge = digestChallenge(n.nonce)
 	auths := []*wire.RpcSaslProto_SaslAuth{auth}
@@ -104,7 +105,7 @@ func (c *conn) initiate(m *wire.RpcSaslProto) error {
 		n.token = true
 		if len(m.GetToken()) == 0 || n.nonce == "" {
 			if n.nonce == "" {
-				n.nonce = newNonce()
+				n.nonce = digest.NewNonce()
 			}
 			n.offered = true
 			c.sendSasl(&wire.RpcSaslProto{State: wire.RpcSaslProto_CHALLENGE.Enum(), Token: digestChallenge(n.nonce)})

@@ -17,6 +17,7 @@ import (
 
 	"fairway/adapters/hdfs"
 	shuffle "fairway/adapters/mapreduce"
+	"fairway/adapters/spark"
 	"fairway/adapters/yarn/nodemanager"
 	"fairway/adapters/yarn/resourcemanager"
 	"fairway/adapters/yarn/resourcemanager/web"
@@ -161,8 +162,9 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 	}
 	mux := storage.NewMux(openers(c), url)
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle")})
+	sparkShuffle := spark.New(spark.Options{Listen: listen(y.SparkPort), StateDir: filepath.Join(work, "spark_shuffle"), Log: log.Named("spark_shuffle")})
 	return nodemanager.New(nodemanager.Options{
-		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle},
+		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle, sparkShuffle},
 		Env: env, Account: y.Account, HardCPU: y.HardCPU, ACLs: y.ACL.Enabled, Admins: admins(c), LogServer: y.Logs.Server, CacheBytes: int64(c.Agent.CacheSize),
 		Logs: nodemanager.Logs{Aggregate: y.Logs.Aggregate, Dir: y.Logs.Dir, Suffix: y.Logs.Suffix}, Log: log.Named("yarn"),
 	})

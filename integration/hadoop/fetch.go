@@ -99,11 +99,11 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 	if log == nil {
 		log = zap.NewNop()
 	}
-	java, javac, err := findJDK(ctx)
+	java, javac, err := FindJDK(ctx)
 	if err != nil {
 		return Install{}, err
 	}
-	root, unlock, err := cacheFolder(ctx, cacheDir, Version)
+	root, unlock, err := CacheFolder(ctx, cacheDir, "hadoop-"+Version)
 	if err != nil {
 		return Install{}, err
 	}
@@ -116,7 +116,7 @@ func Fetch(ctx context.Context, cacheDir string, log *zap.Logger) (Install, erro
 	if err != nil {
 		return Install{}, err
 	}
-	helperDir := filepath.Join(root, "helper-"+keyOf([]byte(key+in.Lib+java)))
+	helperDir := filepath.Join(root, "helper-"+Key([]byte(key+in.Lib+java)))
 	in.helper = filepath.Join(helperDir, "fairway-hadoop.jar")
 	if _, err := os.Stat(in.helper); err != nil {
 		if err := buildHelper(ctx, helperDir, in, javac, sources); err != nil {
@@ -135,10 +135,10 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	}
 	in := Install{version: version}
 	var err error
-	if in.java, _, err = findJDK(ctx); err != nil {
+	if in.java, _, err = FindJDK(ctx); err != nil {
 		return Install{}, err
 	}
-	root, unlock, err := cacheFolder(ctx, cacheDir, version)
+	root, unlock, err := CacheFolder(ctx, cacheDir, "hadoop-"+version)
 	if err != nil {
 		return Install{}, err
 	}
@@ -155,12 +155,13 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	return in, err
 }
 
-// cacheFolder makes and locks the folder of a version below cacheDir ("" for DefaultCache).
-func cacheFolder(ctx context.Context, cacheDir, version string) (root string, unlock func(), err error) {
+// CacheFolder makes and locks a folder below cacheDir ("" for DefaultCache), such as hadoop-3.4.2. Until unlock is called,
+// others who want the same folder wait.
+func CacheFolder(ctx context.Context, cacheDir, name string) (root string, unlock func(), err error) {
 	if cacheDir == "" {
 		cacheDir = DefaultCache()
 	}
-	if root, err = filepath.Abs(filepath.Join(cacheDir, "hadoop-"+version)); err != nil {
+	if root, err = filepath.Abs(filepath.Join(cacheDir, name)); err != nil {
 		return "", nil, err
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
@@ -173,7 +174,7 @@ func cacheFolder(ctx context.Context, cacheDir, version string) (root string, un
 // ensureJars fetches what list names, if it is not there, and returns the folder.
 func ensureJars(ctx context.Context, root, version string, list []artifact, log *zap.Logger) (string, error) {
 	pom := pom(list)
-	lib := filepath.Join(root, "lib-"+keyOf(pom))
+	lib := filepath.Join(root, "lib-"+Key(pom))
 	if _, err := os.Stat(lib); err == nil {
 		return lib, nil
 	}
@@ -229,7 +230,8 @@ func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 
 var javaVersion = regexp.MustCompile(`version "(\d+)`)
 
-func findJDK(ctx context.Context) (java, javac string, err error) {
+// FindJDK returns the commands of the JDK in JAVA_HOME, or of the one on PATH; it fails with ErrNoJDK (wrapped).
+func FindJDK(ctx context.Context) (java, javac string, err error) {
 	find := func(name string) (string, error) {
 		if home := os.Getenv("JAVA_HOME"); home != "" {
 			return exec.LookPath(filepath.Join(home, "bin", name))
@@ -438,7 +440,8 @@ func (in Install) classPath(before ...string) (string, error) {
 	return strings.Join(append(before, jars...), ":"), nil
 }
 
-func keyOf(text []byte) string {
+// Key names a folder of the cache by what it was made from.
+func Key(text []byte) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
 }

@@ -17,7 +17,7 @@ func (in Install) FetchHistory(ctx context.Context, cacheDir string, log *zap.Lo
 	if log == nil {
 		log = zap.NewNop()
 	}
-	root, unlock, err := cacheFolder(ctx, cacheDir, in.version)
+	root, unlock, err := CacheFolder(ctx, cacheDir, "hadoop-"+in.version)
 	if err != nil {
 		return Install{}, err
 	}

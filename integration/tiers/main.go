@@ -25,16 +25,19 @@ type tier struct {
 	argv  []string
 }
 
-// What is tested against real engines: all that needs an HDFS, and in a tier of its own what runs Hadoop's own jobs.
-const hadoopPackage = "fairway/integration/yarnjobs"
+// What is tested against real engines: all that needs an HDFS, and in tiers of their own what runs Hadoop's and Spark's jobs.
+const (
+	hadoopPackage = "fairway/integration/yarnjobs"
+	sparkPackage  = "fairway/integration/sparkjobs"
+)
 
-// integrationPackages are all packages of integration but that one.
+// integrationPackages are all packages of integration but those.
 func integrationPackages() []string {
 	out, err := exec.Command("go", "list", "./integration/...").Output()
 	if err != nil {
 		return []string{"./integration/..."} // go test will say what is wrong
 	}
-	return slices.DeleteFunc(strings.Fields(string(out)), func(p string) bool { return p == hadoopPackage })
+	return slices.DeleteFunc(strings.Fields(string(out)), func(p string) bool { return p == hadoopPackage || p == sparkPackage })
 }
 
 func gotest(args ...string) []string {
@@ -42,6 +45,11 @@ func gotest(args ...string) []string {
 }
 
 var tiers = map[string][]tier{
+	"spark": {sparkTier},
+	"long-spark": {
+		{"long-spark", 40 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=38m", sparkPackage)},
+		{"long-spark-4", 40 * time.Minute, []string{"FAIRWAY_INTEGRATION=1", "FAIRWAY_SPARK=4"}, gotest("-timeout=38m", sparkPackage)},
+	},
 	"test": {
 		{"lint", 10 * time.Minute, nil, []string{"make", "lint"}},
 		{"unit", 15 * time.Minute, nil, gotest("-race", "-timeout=12m", "./agent/...", "./broker/...", "./adapters/...", "./frameworks/...", "./conf/...", "./cmd/...")},
@@ -54,6 +62,9 @@ var tiers = map[string][]tier{
 		{"long-hadoop", 40 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=38m", hadoopPackage)},
 	},
 }
+
+// sparkTier runs Spark's jobs; make test-spark runs it alone.
+var sparkTier = tier{"spark", 14 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=13m", sparkPackage)}
 
 func main() {
 	set := "test"
@@ -71,7 +82,7 @@ func main() {
 func run(ctx context.Context, set string) error {
 	list, ok := tiers[set]
 	if !ok {
-		return fmt.Errorf("no set of tiers is called %q; there are test and long", set)
+		return fmt.Errorf("no set of tiers is called %q; there are test, long, spark and long-spark", set)
 	}
 	times := map[string]float64{}
 	var failed error

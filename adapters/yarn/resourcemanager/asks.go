@@ -142,8 +142,9 @@ func (g *askGroup) restore(p place) {
 	g.dirty = true
 }
 
-// request is the group as the broker takes it. Racks that no agent is in are left out.
-func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents []string) *v1.RequestGroup {
+// request is the group as the broker takes it. Racks that no agent is in are left out. spread, if any, says how many are
+// wanted on each of the hosts, in the order of their names.
+func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents []string, spread spreader) *v1.RequestGroup {
 	g.version++
 	total := min(max(g.any.count, 0), 1<<24)
 	r := &v1.RequestGroup{
@@ -153,9 +154,17 @@ func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents 
 	if total == 0 {
 		return r
 	}
-	for _, name := range slices.Sorted(maps.Keys(g.hosts)) {
-		if h := g.hosts[name]; h.count > 0 {
-			w := &v1.HostWant{Host: name, Count: uint32(min(h.count, total))}
+	names := slices.Sorted(maps.Keys(g.hosts))
+	counts := make([]int64, len(names))
+	for i, name := range names {
+		counts[i] = g.hosts[name].count
+	}
+	if spread != nil {
+		counts = spread(total, g.key.amount, names, counts)
+	}
+	for i, name := range names {
+		if counts[i] > 0 {
+			w := &v1.HostWant{Host: name, Count: uint32(min(counts[i], total))}
 			if _, err := netip.ParseAddr(name); err == nil {
 				w.Address = name
 			}
@@ -172,7 +181,7 @@ func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents 
 }
 
 // update is what the broker is to be told: groups that have changed, and groups of which nothing is left.
-func (t *askTable) update(racks map[string]bool, hosts []string, agents func(label string) []string, undelivered []*container) *v1.UpdateRequests {
+func (t *askTable) update(racks map[string]bool, hosts []string, agents func(label string) []string, undelivered []*container, spread spreader) *v1.UpdateRequests {
 	u := &v1.UpdateRequests{}
 	for _, g := range t.byID {
 		if !g.dirty {
@@ -187,7 +196,7 @@ func (t *askTable) update(racks map[string]bool, hosts []string, agents func(lab
 			}
 			continue
 		}
-		r := g.request(racks, hosts, agents(g.label))
+		r := g.request(racks, hosts, agents(g.label), spread)
 		if g.tag != nil {
 			g.tag.restrict(r)
 		}

@@ -104,7 +104,7 @@ func (a *application) ask() {
 		}
 	}
 	a.narrow(t)
-	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t)); u != nil {
+	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t), a.spreader(s)); u != nil {
 		for _, g := range u.Groups {
 			g.NodeWaitNanos = int64(a.m.o.NodeWait)
 		}

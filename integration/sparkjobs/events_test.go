@@ -1,0 +1,90 @@
+package sparkjobs
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// history is what an application's event log tells.
+type history struct {
+	locality map[int]map[string]int // stage to level to tasks that succeeded
+	failed   map[string]int         // why tasks did not succeed
+	hosts    map[string]int         // tasks that succeeded on a host
+	stages   []stage                // as they were submitted
+	added    int                    // executors
+	removed  []string               // why executors went
+	ended    bool
+}
+
+type stage struct{ id, attempt int }
+
+// history reads the event log of an application whose driver may still run.
+func (r *rig) history(t *testing.T, application string) history {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(r.events, application+"*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s left no event log: %v", application, err)
+	}
+	f, err := os.Open(files[len(files)-1]) // of the last attempt
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := history{locality: map[int]map[string]int{}, failed: map[string]int{}, hosts: map[string]int{}}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e struct {
+			Event   string
+			StageID int `json:"Stage ID"`
+			End     struct {
+				Reason string
+			} `json:"Task End Reason"`
+			Task struct {
+				Locality, Host string
+			} `json:"Task Info"`
+			Stage struct {
+				ID      int `json:"Stage ID"`
+				Attempt int `json:"Stage Attempt ID"`
+			} `json:"Stage Info"`
+			Removed string `json:"Removed Reason"`
+		}
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			continue // the last line of a log that is written
+		}
+		switch e.Event {
+		case "SparkListenerTaskEnd":
+			if e.End.Reason != "Success" {
+				h.failed[e.End.Reason]++
+				continue
+			}
+			if h.locality[e.StageID] == nil {
+				h.locality[e.StageID] = map[string]int{}
+			}
+			h.locality[e.StageID][e.Task.Locality]++
+			h.hosts[e.Task.Host]++
+		case "SparkListenerStageSubmitted":
+			h.stages = append(h.stages, stage{e.Stage.ID, e.Stage.Attempt})
+		case "SparkListenerExecutorAdded":
+			h.added++
+		case "SparkListenerExecutorRemoved":
+			h.removed = append(h.removed, e.Removed)
+		case "SparkListenerApplicationEnd":
+			h.ended = true
+		}
+	}
+	return h
+}
+
+// tasks are all that succeeded.
+func (h history) tasks() (n int) {
+	for _, levels := range h.locality {
+		for _, k := range levels {
+			n += k
+		}
+	}
+	return n
+}

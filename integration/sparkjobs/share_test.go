@@ -1,0 +1,88 @@
+package sparkjobs
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
+)
+
+// Two applications in roles of weights 2 and 1 want more than there is, with dynamic allocation: the nine processors go six
+// to three, the masters' among them. Another job holds the cluster until both want more than all of it.
+func TestTwoRoles(t *testing.T) {
+	r := world.rig
+	var gates [2]gate
+	var apps [2]*application
+	roles := [2]string{"analytics", "batch"}
+	for i, queue := range roles {
+		gates[i] = newGate(t)
+		apps[i] = beginApplication(t.Context(), r.serviced(withAccount), append([]string{"--queue", queue}, gates[i].args(t, 12, "go")...)...)
+	}
+	for i, a := range apps {
+		a.await(t, "the driver's start", 2*time.Minute, func() bool { return gates[i].count("app-") == 1 })
+	}
+	out, err := r.Run(t.Context(), "submit", "mapreduce", "--maps", "20", "--input-format", "none", "--output", world.dfs.URL()+home(withAccount, "held"),
+		"--mapper", "sleep 300", "--reducer", "NONE", "--map-cpus", "1", "--map-memory", "256MiB", "--user", withAccount, "--detach")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, r.Logs())
+	}
+	holder := strings.TrimSpace(out)
+	if err := r.Until(t.Context(), "a cluster without room", func(list []*v1.Agent) bool {
+		for _, a := range list {
+			if a.Info.Total.CpuMilli-a.Used.CpuMilli >= 1000 {
+				return false
+			}
+		}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range gates {
+		g.let(t, "go")
+	}
+	for i, role := range roles {
+		apps[i].await(t, "asks for more than there is", time.Minute, func() bool { return r.waiting(t, role) >= 9 })
+	}
+	if _, err := r.Run(t.Context(), "kill", holder); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{5, 2} {
+		apps[i].await(t, "its share of tasks", 3*time.Minute, func() bool { return gates[i].count("started-") >= want })
+	}
+	// Both still want more, so what they have is their shares.
+	for i, want := range []int{5, 2} {
+		if n := gates[i].count("started-"); n != want {
+			t.Errorf("the application in %s runs %d tasks, want %d", roles[i], n, want)
+		}
+	}
+	for _, g := range gates {
+		g.let(t, "open")
+	}
+	for _, a := range apps {
+		res := a.wait(t, r, 3*time.Minute)
+		check(t, said(res.Stdout), map[string]string{"total": "12"})
+	}
+}
+
+// waiting is how many containers a role's applications want and have not.
+func (r *rig) waiting(t *testing.T, path string) uint32 {
+	t.Helper()
+	b, err := r.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	list, err := b.ListRoles(t.Context(), api.Caller{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range list {
+		if x.Path == path {
+			return x.TasksWaiting
+		}
+	}
+	t.Fatalf("no role %s", path)
+	return 0
+}

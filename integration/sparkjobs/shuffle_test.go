@@ -1,0 +1,76 @@
+package sparkjobs
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Executors leave between the two halves of a shuffle, and what they wrote is read from the agents' shuffle service: nothing is
+// computed again. So it is with an application's secret, by SASL and by Spark's own protocol with AES.
+func TestShuffleService(t *testing.T) {
+	for name, conf := range map[string]map[string]string{
+		"plain": nil,
+		"sasl":  {"spark.authenticate": "true"},
+		"aes":   {"spark.authenticate": "true", "spark.network.crypto.enabled": "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "aes" {
+				long(t)
+			}
+			c := world.rig.serviced(withAccount)
+			c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
+			for k, v := range conf {
+				c.Conf[k] = v
+			}
+			res := world.rig.submit(t, c, 4*time.Minute, program(t, "shuffle.py"), "4")
+			check(t, said(res.Stdout), map[string]string{"groups": "600", "left": "0", "values": "60000"})
+			h := world.rig.history(t, res.Application)
+			if len(h.failed) != 0 || len(h.removed) == 0 || h.added < 2 {
+				t.Errorf("tasks failed: %v; %d executors came; these went: %q", h.failed, h.added, h.removed)
+			}
+			seen := map[int]bool{}
+			for _, s := range h.stages {
+				if s.attempt != 0 || seen[s.id] {
+					t.Errorf("stage %d ran again: %v", s.id, h.stages)
+				}
+				seen[s.id] = true
+			}
+			if len(h.stages) != 3 { // the first half and a pass over it, and another pass
+				t.Errorf("stages %v", h.stages)
+			}
+			refused(t, world.rig, res.Application)
+		})
+	}
+}
+
+// What is kept on disk is read from the shuffle service after its executors have gone, where the client says so.
+func TestPersistedBlocks(t *testing.T) {
+	long(t)
+	c := world.rig.serviced(withAccount)
+	c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
+	c.Conf["spark.shuffle.service.fetch.rdd.enabled"] = "true"
+	res := world.rig.submit(t, c, 4*time.Minute, program(t, "persisted.py"), "4")
+	sum := strconv.Itoa(3 * 2000 * 1999 / 2)
+	check(t, said(res.Stdout), map[string]string{"first": sum, "left": "0", "second": sum, "computed": "2000"})
+	refused(t, world.rig, res.Application)
+}
+
+// refused fails the test if a shuffle service has complained about an application.
+func refused(t *testing.T, r *rig, id string) {
+	t.Helper()
+	for _, h := range hosts() {
+		log, err := os.ReadFile(filepath.Join(r.Dir, h.Name+".log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(log)) {
+			if strings.Contains(line, "spark_shuffle") && strings.Contains(line, id) && (strings.Contains(line, "WARN") || strings.Contains(line, "ERROR")) {
+				t.Errorf("%s: %s", h.Name, line)
+			}
+		}
+	}
+}
