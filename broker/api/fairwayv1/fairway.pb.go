@@ -3345,6 +3345,7 @@ type JobProgress struct {
 	Progress        []*Progress            `protobuf:"bytes,3,rep,name=progress,proto3" json:"progress,omitempty"`
 	Counters        []*Counter             `protobuf:"bytes,4,rep,name=counters,proto3" json:"counters,omitempty"`
 	TrackingAddress string                 `protobuf:"bytes,5,opt,name=tracking_address,json=trackingAddress,proto3" json:"tracking_address,omitempty"`
+	Labels          map[string]string      `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // beside those that the job was submitted with, which win
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3414,9 +3415,16 @@ func (x *JobProgress) GetTrackingAddress() string {
 	return ""
 }
 
+func (x *JobProgress) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "map", "reduce"
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "map", "reduce"; what follows ": " is shown where there is room
 	Total         uint32                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	Running       uint32                 `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
 	Done          uint32                 `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
@@ -6917,13 +6925,17 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06Revive\"\v\n" +
 	"\tHeartbeat\"5\n" +
 	"\tReconcile\x12(\n" +
-	"\x05tasks\x18\x01 \x03(\v2\x12.fairway.v1.TaskIDR\x05tasks\"\xdf\x01\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x12.fairway.v1.TaskIDR\x05tasks\"\xd7\x02\n" +
 	"\vJobProgress\x12*\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x14.fairway.v1.JobPhaseR\x05phase\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x120\n" +
 	"\bprogress\x18\x03 \x03(\v2\x14.fairway.v1.ProgressR\bprogress\x12/\n" +
 	"\bcounters\x18\x04 \x03(\v2\x13.fairway.v1.CounterR\bcounters\x12)\n" +
-	"\x10tracking_address\x18\x05 \x01(\tR\x0ftrackingAddress\"\x96\x01\n" +
+	"\x10tracking_address\x18\x05 \x01(\tR\x0ftrackingAddress\x12;\n" +
+	"\x06labels\x18\x06 \x03(\v2#.fairway.v1.JobProgress.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x01\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\rR\x05total\x12\x18\n" +
@@ -7269,7 +7281,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -7361,8 +7373,9 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	nil,                         // 87: fairway.v1.Command.EnvEntry
 	nil,                         // 88: fairway.v1.AgentInfo.AttributesEntry
 	nil,                         // 89: fairway.v1.Offer.AttributesEntry
-	nil,                         // 90: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 91: fairway.v1.Job.LabelsEntry
+	nil,                         // 90: fairway.v1.JobProgress.LabelsEntry
+	nil,                         // 91: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 92: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	86,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
@@ -7430,100 +7443,101 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
 	42,  // 63: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
 	43,  // 64: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
-	3,   // 65: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
-	43,  // 66: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
-	47,  // 67: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
-	48,  // 68: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
-	49,  // 69: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
-	7,   // 70: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
-	50,  // 71: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
-	51,  // 72: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
-	52,  // 73: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
-	53,  // 74: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	56,  // 75: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	54,  // 76: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
-	55,  // 77: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
-	13,  // 78: fairway.v1.FrameworkEvent.resized:type_name -> fairway.v1.TaskResized
-	7,   // 79: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	13,  // 80: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
-	33,  // 81: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 82: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 83: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 84: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 85: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 86: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 87: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 88: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 89: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	59,  // 90: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	59,  // 91: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	14,  // 92: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 93: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 94: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	20,  // 95: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	65,  // 96: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 97: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	90,  // 98: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 99: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	42,  // 100: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	43,  // 101: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 102: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	91,  // 103: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 104: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 105: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	69,  // 106: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	77,  // 107: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	76,  // 108: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
-	4,   // 109: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
-	4,   // 110: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
-	4,   // 111: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
-	4,   // 112: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	78,  // 113: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	81,  // 114: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 115: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 116: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 117: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 118: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 119: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	84,  // 120: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	85,  // 121: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	17,  // 122: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	27,  // 123: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	57,  // 124: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	60,  // 125: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	62,  // 126: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	63,  // 127: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	66,  // 128: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	68,  // 129: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	70,  // 130: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	72,  // 131: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	73,  // 132: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	72,  // 133: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 134: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	72,  // 135: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	79,  // 136: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	82,  // 137: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	21,  // 138: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	46,  // 139: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	58,  // 140: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	61,  // 141: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	59,  // 142: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	64,  // 143: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	67,  // 144: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	69,  // 145: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	71,  // 146: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	69,  // 147: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	69,  // 148: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	69,  // 149: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	69,  // 150: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	75,  // 151: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	80,  // 152: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	83,  // 153: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	138, // [138:154] is the sub-list for method output_type
-	122, // [122:138] is the sub-list for method input_type
-	122, // [122:122] is the sub-list for extension type_name
-	122, // [122:122] is the sub-list for extension extendee
-	0,   // [0:122] is the sub-list for field type_name
+	90,  // 65: fairway.v1.JobProgress.labels:type_name -> fairway.v1.JobProgress.LabelsEntry
+	3,   // 66: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
+	43,  // 67: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
+	47,  // 68: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
+	48,  // 69: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
+	49,  // 70: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
+	7,   // 71: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
+	50,  // 72: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
+	51,  // 73: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
+	52,  // 74: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
+	53,  // 75: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
+	56,  // 76: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	54,  // 77: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	55,  // 78: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
+	13,  // 79: fairway.v1.FrameworkEvent.resized:type_name -> fairway.v1.TaskResized
+	7,   // 80: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	13,  // 81: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
+	33,  // 82: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 83: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 84: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 85: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 86: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 87: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 88: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 89: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 90: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	59,  // 91: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	59,  // 92: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	14,  // 93: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 94: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 95: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	20,  // 96: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	65,  // 97: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 98: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	91,  // 99: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 100: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	42,  // 101: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	43,  // 102: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 103: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	92,  // 104: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 105: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 106: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	69,  // 107: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	77,  // 108: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	76,  // 109: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
+	4,   // 110: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
+	4,   // 111: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
+	4,   // 112: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
+	4,   // 113: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	78,  // 114: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	81,  // 115: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 116: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 117: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 118: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 119: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 120: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	84,  // 121: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	85,  // 122: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	17,  // 123: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	27,  // 124: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	57,  // 125: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	60,  // 126: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	62,  // 127: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	63,  // 128: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	66,  // 129: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	68,  // 130: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	70,  // 131: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	72,  // 132: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	73,  // 133: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	72,  // 134: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	74,  // 135: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	72,  // 136: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	79,  // 137: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	82,  // 138: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 139: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 140: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	58,  // 141: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	61,  // 142: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	59,  // 143: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	64,  // 144: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	67,  // 145: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	69,  // 146: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	71,  // 147: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	69,  // 148: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	69,  // 149: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	69,  // 150: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	69,  // 151: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	75,  // 152: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	80,  // 153: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	83,  // 154: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	139, // [139:155] is the sub-list for method output_type
+	123, // [123:139] is the sub-list for method input_type
+	123, // [123:123] is the sub-list for extension type_name
+	123, // [123:123] is the sub-list for extension extendee
+	0,   // [0:123] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -7584,7 +7598,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   88,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
