@@ -64,7 +64,9 @@ func (s *sparkCommand) submit(ctx context.Context, c *cobra.Command, run launch.
 	end, err := run.Run(ctx)
 	wall := time.Since(begun)
 	if err == nil && (end.Stopped || s.progress || s.a.output == "json") && !s.words.Info {
-		f.settle(ctx, b, end)
+		if left := f.settle(ctx, b, end, s.words.DeployMode == "cluster"); left != nil {
+			fmt.Fprintln(c.ErrOrStderr(), "fairway:", left)
+		}
 	}
 	stop()
 	_ = group.Wait() // it has no errors
@@ -193,23 +195,27 @@ func (f *sparkFollower) await(ctx context.Context, patience time.Duration, wante
 
 func hasEnded(j *v1.Job) bool { return j.FinishedUnixNanos != 0 }
 
-// settle waits for the job's last word once its driver has ended here. Of a driver that was interrupted nothing stays
-// behind: what a driver in the cluster, or one that did not end in good order, has left is killed.
-func (f *sparkFollower) settle(ctx context.Context, b *client.Client, end launch.End) {
+// settle waits for the job's last word once spark-submit has ended here. Of what was interrupted nothing stays behind: a
+// driver in the cluster, which does not hear of it, or what one here has left when it did not end in good order, is killed.
+func (f *sparkFollower) settle(ctx context.Context, b *client.Client, end launch.End, inCluster bool) error {
 	if f.await(ctx, time.Second, func(*v1.Job) bool { return true }) == nil {
-		return // it never came to submit, or not to this broker
+		return nil // it never came to submit, or not to this broker
 	}
-	j := f.await(ctx, awaitedEnd, hasEnded)
-	if hasEnded(j) || !end.Stopped {
-		return
+	patience := awaitedEnd
+	if end.Stopped && inCluster {
+		patience = 0
+	}
+	if j := f.await(ctx, patience, hasEnded); hasEnded(j) || !end.Stopped {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*awaitedEnd)
 	defer cancel()
+	j := f.await(ctx, 0, hasEnded)
 	if _, err := b.KillJob(ctx, api.Caller{}, j.Id, "interrupted by its user"); err != nil {
-		f.complain(fmt.Errorf("%s may still run: %w", j.Id, err))
-		return
+		return fmt.Errorf("%s may still run (fairway kill %s): %w", j.Id, j.Id, err)
 	}
 	f.await(ctx, awaitedEnd, hasEnded)
+	return nil
 }
 
 // summary is what is known in the end.
