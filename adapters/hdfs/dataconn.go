@@ -34,7 +34,7 @@ const (
 	packetLengths   = 6        // int32 length of itself, checksums and data; int16 length of the header
 
 	inBuffer  = 8 << 10 // bytes; the data of a packet go past it (measured: faster than a large one)
-	dialShare = 3       // a dial may take a third of the timeout, so that another replica still has a chance
+	shortWait = 3       // the part of the timeout, one in so many, after which there may be a better way
 )
 
 var (
@@ -92,7 +92,8 @@ func (s *session) dialDataNode(_ context.Context, network, addr string) (net.Con
 	if stream != nil {
 		stream.leave()
 	}
-	dialer := net.Dialer{Timeout: s.fs.c.timeout / dialShare}
+	short := s.fs.c.timeout / shortWait // so that another replica still has a chance
+	dialer := net.Dialer{Timeout: short}
 	raw, err := dialer.DialContext(s.life, network, addr)
 	if err != nil {
 		if stream != nil {
@@ -101,6 +102,9 @@ func (s *session) dialDataNode(_ context.Context, network, addr string) (net.Con
 		return nil, err
 	}
 	c := &dataConn{Conn: raw, s: s, addr: addr, timeout: s.fs.c.timeout, stream: stream}
+	if stream != nil && !stream.trials.refreshed {
+		c.timeout = short // what hangs may come at once by another connection, of which there will be at least one
+	}
 	c.in = bufio.NewReaderSize(readTimeout{c}, inBuffer)
 	c.stop = context.AfterFunc(s.life, func() { raw.Close() })
 	s.mu.Lock()

@@ -106,6 +106,24 @@ func TestHangingDataNodeEndsWithTheTimeout(t *testing.T) {
 	}
 }
 
+// A connection that hangs holds a reader up for a third of the timeout: the only DataNode is asked once more.
+func TestHangingConnectionIsReplacedSoon(t *testing.T) {
+	c := hdfstest.Start(t, hdfstest.Options{})
+	const timeout = 3 * time.Second
+	f := open(t, c, "", timeout)
+	data := random(5000)
+	storagetest.Put(t, f, "/f", data, storage.CreateOptions{})
+	c.HangNext("node1", 1)
+	c.CutAll()
+	start := time.Now()
+	if got := storagetest.Get(t, f, "/f"); !bytes.Equal(got, data) {
+		t.Errorf("read %d other bytes", len(got))
+	}
+	if took := time.Since(start); took < timeout/3 || took >= timeout {
+		t.Errorf("took %v", took)
+	}
+}
+
 func TestCancelledReadEnds(t *testing.T) {
 	c := hdfstest.Start(t, hdfstest.Options{})
 	f := open(t, c, "", 0)

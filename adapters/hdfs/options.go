@@ -31,9 +31,10 @@ type Options struct {
 	Conf map[string]string
 	// DefaultUser is who callers without a user of their own are. Empty: $HADOOP_USER_NAME, else the process's account.
 	DefaultUser string
-	// Timeout bounds each call to a NameNode, retries and failover included, and each wait for a DataNode. 0: 30 s.
+	// Timeout bounds each call to a NameNode, retries and failover included, and each wait for a DataNode, of which a reader's
+	// first ones take a third of it. 0: 30 s.
 	Timeout time.Duration
-	// Logger gets failovers and retries at debug level. nil: none.
+	// Logger gets failovers and retries at debug level, and DataNodes that do not serve at warn level. nil: none.
 	Logger *zap.Logger
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	stock "github.com/colinmarc/hdfs/v2"
+	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
 	"fairway/adapters/hdfs/wire"
@@ -255,6 +256,9 @@ func (t *stream) corrupt(addr string) {
 }
 
 func (t *stream) failed(addr string, err error) {
+	if f := t.file; f.ctx.Err() == nil {
+		f.fs.c.log.Warn("a DataNode does not serve a block: another way is tried", zap.String("path", f.path), zap.String("datanode", addr), zap.Error(err))
+	}
 	t.trials.why[addr] = brief(err)
 	if errors.Is(err, errChecksum) {
 		t.corrupt(addr)

@@ -41,9 +41,14 @@ const startTime = 30 * time.Second
 
 // awaitStart reads until the task's program runs.
 func (c *Container) awaitStart() error {
-	c.conn.SetReadDeadline(time.Now().Add(startTime))
+	c.conn.SetReadDeadline(time.Now().Add(c.r.start))
 	defer c.conn.SetReadDeadline(time.Time{})
 	kind, body, err := readMessage(c.conn)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// Where it stands says what the host is short of. It is not waited for: it does not listen.
+		err = fmt.Errorf("%w after %s%s", err, c.r.start, standing(c.process.Pid))
+		c.process.Kill()
+	}
 	if err != nil {
 		return fmt.Errorf("supervisor did not start: %w%s", err, c.complaint())
 	}

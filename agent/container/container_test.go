@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -152,6 +153,25 @@ sh -c 'trap "" TERM; echo $$; exec sleep 1000' &
 setsid sh -c 'echo $$; exec sleep 1000' &
 (setsid sh -c 'trap "" TERM; sh -c "echo \$\$; exec sleep 1000" &' &)
 `
+
+// A supervisor that does not get to its task is given up, and the error tells where it stands.
+func TestSupervisorThatHangs(t *testing.T) {
+	both(t, func(t *testing.T, r *Runtime) {
+		program, err := exec.LookPath("yes") // runs for ever, and says nothing to us
+		if err != nil {
+			t.Skip(err)
+		}
+		r.binary, r.start = program, 50*time.Millisecond
+		began := time.Now()
+		_, err = try(t, r, Resources{}, nil, "true")
+		if err == nil || !strings.Contains(err.Error(), "supervisor did not start") || !strings.Contains(err.Error(), "(yes): ") {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
 
 func printed(t *testing.T, c *box, n int) []int {
 	t.Helper()

@@ -3,6 +3,7 @@ package container
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,18 +53,47 @@ func (c *Container) PIDs() []int {
 		return nil
 	}
 	pids := []int{c.pid}
+	if _, err := os.Stat("/proc/" + strconv.Itoa(c.pid) + "/task"); err != nil {
+		return nil
+	}
 	for i := 0; i < len(pids); i++ {
-		threads, err := os.ReadDir("/proc/" + strconv.Itoa(pids[i]) + "/task")
+		pids = append(pids, children(pids[i])...)
+	}
+	return pids
+}
+
+// standing tells what the threads of a process and of its children wait for in the kernel, as "; PID (NAME): STATE FUNCTION, ...";
+// empty: it is gone.
+func standing(pid int) string {
+	text := ""
+	const most = 8 // threads of one process
+	for _, p := range append([]int{pid}, children(pid)...) {
+		dir := "/proc/" + strconv.Itoa(p)
+		name, err := os.ReadFile(dir + "/comm")
 		if err != nil {
-			if i == 0 {
-				return nil
-			}
 			continue
 		}
-		for _, t := range threads {
-			if b, err := os.ReadFile("/proc/" + strconv.Itoa(pids[i]) + "/task/" + t.Name() + "/children"); err == nil {
-				pids = append(pids, numbers(string(b))...)
-			}
+		var threads []string
+		entries, _ := os.ReadDir(dir + "/task") // one that has ended meanwhile has none
+		for _, t := range entries[:min(len(entries), most)] {
+			stat, _ := os.ReadFile(dir + "/task/" + t.Name() + "/stat")
+			_, rest, _ := strings.Cut(string(stat), ") ")
+			state, _, _ := strings.Cut(rest, " ")
+			where, _ := os.ReadFile(dir + "/task/" + t.Name() + "/wchan")
+			threads = append(threads, strings.TrimSpace(state+" "+string(where)))
+		}
+		text += fmt.Sprintf("; %d (%s): %s", p, strings.TrimSpace(string(name)), strings.Join(threads, ", "))
+	}
+	return text
+}
+
+// children are the numbers of a process's children.
+func children(pid int) []int {
+	var pids []int
+	threads, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task") // none of one that is gone
+	for _, t := range threads {
+		if b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + t.Name() + "/children"); err == nil {
+			pids = append(pids, numbers(string(b))...)
 		}
 	}
 	return pids

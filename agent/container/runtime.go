@@ -33,6 +33,7 @@ type Runtime struct {
 	groups  hierarchy
 	binary  string
 	ackWait time.Duration
+	start   time.Duration // see startTime
 }
 
 // Options of a Runtime.
@@ -53,7 +54,7 @@ func New(o Options) (*Runtime, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	r := &Runtime{dir: dir, groups: none{why: "switched off"}, binary: "/proc/self/exe", ackWait: o.AckWait}
+	r := &Runtime{dir: dir, groups: none{why: "switched off"}, binary: "/proc/self/exe", ackWait: o.AckWait, start: startTime}
 	if r.ackWait == 0 {
 		r.ackWait = 10 * time.Minute
 	}

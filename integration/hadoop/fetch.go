@@ -53,6 +53,7 @@ func artifacts() []artifact {
 		hadoop("hadoop-hdfs", "test-jar"), hadoop("hadoop-common", "test-jar"), // MiniDFSCluster
 		hadoop("hadoop-mapreduce-client-jobclient", ""), hadoop("hadoop-mapreduce-client-shuffle", ""),
 		hadoop("hadoop-mapreduce-client-app", ""), hadoop("hadoop-mapreduce-examples", ""), hadoop("hadoop-streaming", ""),
+		hadoop("hadoop-yarn-applications-distributedshell", ""),
 		hadoop("hadoop-yarn-server-resourcemanager", ""), hadoop("hadoop-yarn-server-nodemanager", ""),
 		hadoop("hadoop-yarn-server-timelineservice", ""), // the ResourceManager loads its classes even if it is off
 		// The ResourceManager's, which Maven would leave out for a nearer dependency of narrower scope.

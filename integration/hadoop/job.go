@@ -34,6 +34,11 @@ func (in Install) StreamingJar() string {
 	return filepath.Join(in.Lib, "hadoop-streaming-"+in.version+".jar")
 }
 
+// DistributedShellJar runs a command in containers of its own; it knows placement constraints.
+func (in Install) DistributedShellJar() string {
+	return filepath.Join(in.Lib, "hadoop-yarn-applications-distributedshell-"+in.version+".jar")
+}
+
 var (
 	applicationID = regexp.MustCompile(`application_\d+_\d+`)
 	counterLine   = regexp.MustCompile(`(?m)^\t\t([^\t\n=]+)=(-?\d+)$`)

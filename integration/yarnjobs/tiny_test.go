@@ -16,7 +16,7 @@ func TestTinyMaps(t *testing.T) {
 	for i := range n {
 		put(t, withAccount, home(withAccount, fmt.Sprintf("tiny/f%03d", i)), fmt.Sprintf("word%d common\n", i))
 	}
-	res := world.rig.run(t, withAccount, 10*time.Minute, world.in.ExamplesJar(), "wordcount", "-Dmapreduce.map.speculative=false", "-Dmapreduce.reduce.speculative=false",
+	res := world.rig.run(t, withAccount, 20*time.Minute, world.in.ExamplesJar(), "wordcount", "-Dmapreduce.map.speculative=false", "-Dmapreduce.reduce.speculative=false",
 		home(withAccount, "tiny"), home(withAccount, "tiny-out"))
 	want := map[string]int{"common": n}
 	for i := range n {

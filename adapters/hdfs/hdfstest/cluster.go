@@ -3,6 +3,7 @@ package hdfstest
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -170,7 +171,10 @@ func (c *Cluster) Calls(method string) int {
 func (c *Cluster) StopDataNode(host string) { c.node(host).stop() }
 
 // HangDataNode makes a DataNode accept connections and answer nothing.
-func (c *Cluster) HangDataNode(host string) { c.node(host).set(func(d *dataNode) { d.hang = true }) }
+func (c *Cluster) HangDataNode(host string) { c.HangNext(host, math.MaxInt) }
+
+// HangNext makes a DataNode not answer the next n operations, nor anything else on their connections.
+func (c *Cluster) HangNext(host string, n int) { c.node(host).set(func(d *dataNode) { d.hang = n }) }
 
 // CutDataNode makes a DataNode break each connection after n bytes of data read or written; 0 ends that.
 func (c *Cluster) CutDataNode(host string, n int64) {

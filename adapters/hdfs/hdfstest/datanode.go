@@ -30,7 +30,7 @@ type dataNode struct {
 	mu       sync.Mutex
 	listener net.Listener
 	port     uint32
-	hang     bool
+	hang     int // so many operations are not answered
 	refuse   bool
 	cutAfter int64
 }
@@ -65,7 +65,10 @@ func (d *dataNode) serve(conn net.Conn) {
 		}
 		var hang, refuse bool
 		var left int64
-		d.set(func(d *dataNode) { hang, refuse, left = d.hang, d.refuse, d.cutAfter })
+		d.set(func(d *dataNode) {
+			hang, refuse, left = d.hang > 0, d.refuse, d.cutAfter
+			d.hang = max(d.hang-1, 0)
+		})
 		if left == 0 {
 			left = 1 << 62
 		}

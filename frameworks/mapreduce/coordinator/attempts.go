@@ -23,6 +23,9 @@ func (m *Machine) hello(e Hello) {
 	if e.DataAddress != "" {
 		a.dataAddress = e.DataAddress
 	}
+	if !a.greeted {
+		m.starts.add(m.now - a.launched)
+	}
 	a.greeted, a.alive = true, m.now
 	if e.Resumed {
 		if a.assigned != 0 {

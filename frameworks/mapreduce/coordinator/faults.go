@@ -212,7 +212,7 @@ func (m *Machine) speculate() {
 				continue
 			}
 		}
-		if t := m.straggler(kind, tasks); t != nil {
+		if t := m.straggler(tasks); t != nil {
 			var at []string
 			for _, a := range t.live {
 				at = append(at, a.agent)
@@ -225,11 +225,7 @@ func (m *Machine) speculate() {
 }
 
 // straggler is the task to copy next, nil for none.
-func (m *Machine) straggler(kind string, tasks []*task) *task {
-	typical := m.times[kind]
-	if typical.n == 0 {
-		return nil
-	}
+func (m *Machine) straggler(tasks []*task) *task {
 	live, copies := 0, 0
 	var worst *task
 	var worstLeft int64
@@ -247,9 +243,7 @@ func (m *Machine) straggler(kind string, tasks []*task) *task {
 		if len(t.live) != 1 || t.copying != 0 || t.grant != nil {
 			continue
 		}
-		a := t.live[0]
-		if left, ok := m.remaining(a); ok && left > 2*typical.value() && left > worstLeft &&
-			m.now-a.assigned > max(int64(m.tuning.MinStraggler), 3*typical.value()/2) {
+		if left := m.behind(t.live[0]); left > worstLeft {
 			worst, worstLeft = t, left
 		}
 	}
@@ -259,11 +253,33 @@ func (m *Machine) straggler(kind string, tasks []*task) *task {
 	return worst
 }
 
-// remaining estimates how long an attempt still needs, by its pace so far.
-func (m *Machine) remaining(a *attempt) (int64, bool) {
-	if a.assigned == 0 || a.cutOff {
-		return 0, false
+// never is the time that an attempt needs which does not move.
+const never = 1 << 62
+
+// behind is how long an attempt still needs that a fresh one would likely overtake; 0: it is none.
+func (m *Machine) behind(a *attempt) int64 {
+	if a.cutOff {
+		return 0
 	}
+	if !a.greeted { // its host may be stuck; where others began soon, a copy does too
+		if m.starts.n > 0 && m.now-a.launched > max(int64(m.tuning.MinStraggler), 3*m.starts.value()) {
+			return never
+		}
+		return 0
+	}
+	typical := m.times[a.task.kind]
+	if typical.n == 0 || a.assigned == 0 {
+		return 0
+	}
+	left := m.remaining(a)
+	if left <= 2*typical.value() || m.now-a.assigned <= max(int64(m.tuning.MinStraggler), 3*typical.value()/2) {
+		return 0
+	}
+	return left
+}
+
+// remaining estimates how long an attempt still needs, by its pace so far.
+func (m *Machine) remaining(a *attempt) int64 {
 	from, base := a.assigned, 0.0
 	if a.task.kind == spec.Reduce {
 		if a.paceFrom == 0 {
@@ -273,9 +289,9 @@ func (m *Machine) remaining(a *attempt) (int64, bool) {
 	}
 	did := a.report.Fraction - base
 	if did <= 0 {
-		return 1 << 62, true
+		return never
 	}
-	return int64((1 - a.report.Fraction) / did * float64(m.now-from)), true
+	return int64((1 - a.report.Fraction) / did * float64(m.now-from))
 }
 
 // stop ends the job without success.

@@ -56,6 +56,7 @@ type Machine struct {
 	lastPreempt           int64
 	lastScan              int64
 	times                 map[string]*mean // of successful attempts, by kind
+	starts                mean             // of attempts, from the launch to the first word
 	counts                jobCounts
 	actions               []Action
 	wake                  int64

@@ -49,7 +49,7 @@ type Config struct {
 	Parallel int           // fetches at once; 0: 5
 	Attempts int           // tries of one output before it counts as failed; 0: 4
 	Backoff  time.Duration // before the second try, doubled for each further one; 0: 200 ms
-	Timeout  time.Duration // without a byte; 0: 30 s
+	Timeout  time.Duration // without a byte; 0: 30 s. The first try gives up after a quarter of it, the second after half
 	HTTP     *http.Client  // nil: one of its own
 }
 
@@ -86,9 +86,15 @@ func New(cfg Config) *Client {
 	return &Client{cfg: cfg}
 }
 
+// patience is how long a try, counted from 0, waits for a byte. The first ones are short, unless they are the last: what
+// hangs on a connection that is broken comes over another at once.
+func (c *Client) patience(try int) time.Duration {
+	return c.cfg.Timeout >> max(0, min(2-try, c.cfg.Attempts-1-try))
+}
+
 // get fetches one output, checked, into memory or to a file in folder. A large one that lies in the task's own job
 // folder is left there.
-func (c *Client) get(ctx context.Context, out spec.MapOutput, memory bool, folder string) (*Segment, error) {
+func (c *Client) get(ctx context.Context, out spec.MapOutput, try int, memory bool, folder string) (*Segment, error) {
 	if !fileName.MatchString(out.File) || out.Offset < 0 || out.Length < 0 || out.Records < 0 ||
 		out.Offset > 1<<60 || out.Length > 1<<60 {
 		return nil, fmt.Errorf("%w: map %d announced %q bytes %d+%d", errGone, out.Map, out.File, out.Offset, out.Length)
@@ -101,11 +107,13 @@ func (c *Client) get(ctx context.Context, out spec.MapOutput, memory bool, folde
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	idle := time.AfterFunc(c.cfg.Timeout, func() {
-		cancel(fmt.Errorf("no byte for %s: %w", c.cfg.Timeout, context.DeadlineExceeded))
+	patience := c.patience(try)
+	idle := time.AfterFunc(patience, func() {
+		c.cfg.HTTP.CloseIdleConnections() // they may be dead too: the next try makes its own
+		cancel(fmt.Errorf("no byte for %s: %w", patience, context.DeadlineExceeded))
 	})
 	defer idle.Stop()
-	seg, err := c.getHTTP(ctx, out, memory, folder, func() { idle.Reset(c.cfg.Timeout) })
+	seg, err := c.getHTTP(ctx, out, memory, folder, func() { idle.Reset(patience) })
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 			err = cause

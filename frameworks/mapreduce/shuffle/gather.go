@@ -21,8 +21,9 @@ type Request struct {
 	Outputs <-chan spec.MapOutput // see task.ReduceArgs
 	Memory  int64                 // bytes for outputs in memory and the buffers of a merge; at least 1 MiB is taken
 	Folder  string                // for what does not fit
-	// Failed is told of an output that could not be had after all tries.
+	// Failed is told of an output that could not be had after all tries, Again of a try that is not the last; nil: nobody.
 	Failed   func(spec.MapOutput, error)
+	Again    func(spec.MapOutput, error)
 	Progress func(fetched int)
 	Bytes    *atomic.Int64 // counts what was fetched; nil: not counted
 	Spilled  *atomic.Int64 // counts records written to disk; nil: not counted
@@ -238,10 +239,10 @@ func (g *gathering) fetch(s *source) {
 	ctx, cancel := context.WithCancel(g.ctx)
 	s.state, s.cancel = fetching, cancel
 	g.inFlight++
-	out, memory := s.out, s.memory
+	out, tries, memory := s.out, s.tries, s.memory
 	g.workers.Go(func() error {
 		defer cancel()
-		seg, err := g.c.get(ctx, out, memory, g.r.Folder)
+		seg, err := g.c.get(ctx, out, tries, memory, g.r.Folder)
 		g.results <- result{s, seg, err}
 		return nil
 	})
@@ -277,6 +278,9 @@ func (g *gathering) finish(res result) {
 		s.state = queued
 		s.ready = time.Now().Add(g.c.cfg.Backoff << (s.tries - 1))
 		g.queue = append(g.queue, s)
+		if g.r.Again != nil && g.ctx.Err() == nil {
+			g.r.Again(s.out, res.err)
+		}
 		return
 	}
 	s.state = failed

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fairway/frameworks/mapreduce"
@@ -278,6 +279,67 @@ func TestTimeout(t *testing.T) {
 	})
 	if !errors.Is(err, ErrIncomplete) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// silent does not answer the first requests, as a connection does that is broken where neither end sees it.
+type silent struct {
+	answer
+	first, asked, closed int
+}
+
+func (s *silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	if s.asked++; s.asked <= s.first {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return s.answer.RoundTrip(r)
+}
+
+func (s *silent) CloseIdleConnections() { s.closed++ }
+
+// A try that brings nothing is soon followed by another, which takes no connection that was idle beside it; later ones
+// have more patience.
+func TestFirstTriesAreShort(t *testing.T) {
+	var b bytes.Buffer
+	w := run.NewWriter(&b, 1, run.None)
+	if err := w.Append([]byte("key"), []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	ix, err := w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first, tc := range []struct {
+		took time.Duration
+		err  error
+	}{
+		{0, nil},
+		{7700 * time.Millisecond, nil},
+		{23100 * time.Millisecond, nil},
+		{53900 * time.Millisecond, nil},
+		{83900 * time.Millisecond, ErrIncomplete},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			agent := &silent{first: first, answer: answer{http.StatusPartialContent, ix[0].Length, b.Bytes()[:ix[0].Length]}}
+			again := 0
+			begun := time.Now()
+			set, err := New(Config{Job: "j", HTTP: &http.Client{Transport: agent}}).Gather(t.Context(), Request{
+				Maps: 1, Folder: t.TempDir(), Memory: 1 << 20, Again: func(spec.MapOutput, error) { again++ },
+				Outputs: channel(spec.MapOutput{Address: "a:1", File: "map-0-0.run", Length: ix[0].Length, Records: 1}),
+			})
+			if took := time.Since(begun); took != tc.took || !errors.Is(err, tc.err) {
+				t.Errorf("%d hang: %s, %v", first, took, err)
+			}
+			if again != min(first, 3) || agent.closed != first {
+				t.Errorf("%d hang: tried again %d times, idle connections were closed %d times", first, again, agent.closed)
+			}
+			if err == nil {
+				if err := set.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
 }
 

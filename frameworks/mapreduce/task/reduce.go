@@ -53,6 +53,9 @@ func (r *reduceTask) run(ctx context.Context) error {
 			failures.Add(1)
 			r.blame(out, err)
 		},
+		Again: func(out spec.MapOutput, err error) {
+			r.Log.Warn("map output did not come, trying again", zap.Int("map", out.Map), zap.String("address", out.Address), zap.Error(err))
+		},
 		Progress: func(fetched int) {
 			r.Reporter.Progress(float64(fetched) / float64(r.Maps) / 3)
 		},

@@ -13,6 +13,7 @@ type reporter struct {
 	fraction atomic.Uint64 // bits
 	status   atomic.Pointer[string]
 	moved    atomic.Bool
+	moves    atomic.Uint64
 	dirty    atomic.Bool
 	wake     chan struct{} // capacity 1
 	counters spec.Counters
@@ -38,6 +39,7 @@ func (r *reporter) Counters() *spec.Counters { return &r.counters }
 
 func (r *reporter) touch() {
 	r.moved.Store(true)
+	r.moves.Add(1)
 	if !r.dirty.Swap(true) {
 		select {
 		case r.wake <- struct{}{}:
@@ -59,6 +61,8 @@ func (r *reporter) report() *pb.Report {
 			out.Counters = append(out.Counters, &pb.Count{Group: k.Group, Name: k.Name, Value: v})
 		}
 	}
-	out.Shuffled = r.maps > 0 && counters[spec.CounterKey{Group: spec.TaskCounters, Name: "SHUFFLED_MAPS"}] >= r.maps
+	out.Shuffled = r.maps > 0 && counters[shuffledMaps] >= r.maps
 	return out
 }
+
+var shuffledMaps = spec.CounterKey{Group: spec.TaskCounters, Name: "SHUFFLED_MAPS"}

@@ -196,6 +196,21 @@ func work(ctx context.Context, stop context.CancelCauseFunc, c TaskConfig, env e
 		return nil
 	}
 	log := c.Logger.With(zap.String("task", env.task), zap.String("kind", a.Kind), zap.Uint32("index", a.Index), zap.Uint32("attempt", a.Attempt))
+	if a.Kind == spec.Reduce {
+		l.reporter.maps = int64(a.Maps)
+	}
+	if !runsProgram(job, a.Kind) { // of a program others say when it is silent for too long
+		ctx, end := context.WithCancel(ctx)
+		watched := make(chan struct{})
+		go func() { // ends with ctx
+			defer close(watched)
+			watchStill(ctx, l.reporter, log)
+		}()
+		defer func() {
+			end()
+			<-watched
+		}()
+	}
 	if a.Kind == spec.Map {
 		var split spec.Split
 		if err := json.Unmarshal(a.Split, &split); err != nil {
@@ -212,7 +227,6 @@ func work(ctx context.Context, stop context.CancelCauseFunc, c TaskConfig, env e
 		}
 		return &r, nil
 	}
-	l.reporter.maps = int64(a.Maps)
 	outputs := make(chan spec.MapOutput)
 	pumped := make(chan struct{})
 	ctx, end := context.WithCancel(ctx)
@@ -259,17 +273,19 @@ func limitMemory(bytes int64, job *spec.Job, kind string) {
 	if bytes <= 0 || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	stages := []spec.Stage{job.Mapper, job.Combiner}
-	if kind == spec.Reduce {
-		stages = []spec.Stage{job.Reducer}
-	}
 	limit := bytes / 10 * 9
-	for _, s := range stages {
-		if len(s.Program) > 0 {
-			limit = bytes / 2
-		}
+	if runsProgram(job, kind) {
+		limit = bytes / 2
 	}
 	debug.SetMemoryLimit(limit)
+}
+
+// runsProgram tells whether a task of a kind runs a program of the user's beside this process.
+func runsProgram(job *spec.Job, kind string) bool {
+	if kind == spec.Reduce {
+		return len(job.Reducer.Program) > 0
+	}
+	return len(job.Mapper.Program) > 0 || len(job.Combiner.Program) > 0
 }
 
 // stackOf shortens a stack for a message.
