@@ -31,6 +31,8 @@ var allowed = []struct {
 	{"adapters/hadooprpc", nil},
 	{"adapters/yarn", []string{"frameworks/sdk", "frameworks/locality", "frameworks/storage", "broker/api", "agent/service", "adapters/hadooprpc", "adapters/hdfs"}},
 	{"adapters/mapreduce", []string{"agent/service", "adapters/hadooprpc"}},
+	{"adapters/spark/driver", nil},
+	{"adapters/spark/launch", nil},
 	{"conf", []string{"broker/resource"}},
 	{"cmd", []string{""}},
 	{"integration", []string{""}},
