@@ -27,7 +27,7 @@ var errTooLarge = errors.New("the answer is too large")
 // Stage is an attempt of a stage.
 type Stage struct {
 	ID, Attempt                          int
-	Name                                 string // count at app.py:12
+	Name                                 string // count at app.py:12, without the folder
 	Ended                                bool
 	OK                                   bool // of one that has ended
 	Tasks, Running, Done, Failed, Killed int
@@ -54,9 +54,9 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// each calls f for every item of an answer that is an array. Items are decoded one by one.
-func each[T any](body io.Reader, most int, f func(*T) error) error {
-	d := json.NewDecoder(&limited{body, maxBody})
+// each calls f for every item of an answer that is an array, of so many bytes and items at most. Items are decoded one by one.
+func each[T any](body io.Reader, bytes, most int, f func(*T) error) error {
+	d := json.NewDecoder(&limited{body, bytes})
 	open, err := d.Token()
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func each[T any](body io.Reader, most int, f func(*T) error) error {
 }
 
 // stages reads the attempts of stages that run or have ended.
-func stages(ctx context.Context, get Get) (list []Stage, err error) {
+func stages(ctx context.Context, get Get, bytes int) (list []Stage, err error) {
 	body, err := get(ctx, "stages", url.Values{"status": {"active", "complete", "failed"}})
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func stages(ctx context.Context, get Get) (list []Stage, err error) {
 		NumKilledTasks   int    `json:"numKilledTasks"`
 		Name             string `json:"name"`
 	}
-	err = each(body, maxStages, func(x *said) error {
+	err = each(body, bytes, maxStages, func(x *said) error {
 		s := Stage{
 			ID: x.StageID, Attempt: x.AttemptID, Name: clean(x.Name), Ended: x.Status != "ACTIVE", OK: x.Status == "COMPLETE",
 			Tasks: x.NumTasks, Running: x.NumActiveTasks, Done: x.NumCompleteTasks, Failed: x.NumFailedTasks, Killed: x.NumKilledTasks,
@@ -120,8 +120,11 @@ func stages(ctx context.Context, get Get) (list []Stage, err error) {
 	return list, nil
 }
 
-// clean keeps what may be shown of a name.
+// clean keeps what may be shown of a name. PySpark's names hold the whole path of the program.
 func clean(text string) string {
+	if what, where, ok := strings.Cut(text, " at /"); ok {
+		text = what + " at " + where[strings.LastIndexByte(where, '/')+1:]
+	}
 	out := strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {
 			return ' '
@@ -155,7 +158,7 @@ func (l *Locality) add(o Locality) {
 }
 
 // page reads the localities of a part of a stage's tasks, and how many the part had.
-func page(ctx context.Context, get Get, k key, offset, length int) (l Locality, n int, err error) {
+func page(ctx context.Context, get Get, bytes int, k key, offset, length int) (l Locality, n int, err error) {
 	path := "stages/" + strconv.Itoa(k.id) + "/" + strconv.Itoa(k.attempt) + "/taskList"
 	body, err := get(ctx, path, url.Values{"offset": {strconv.Itoa(offset)}, "length": {strconv.Itoa(length)}})
 	if err != nil {
@@ -165,7 +168,7 @@ func page(ctx context.Context, get Get, k key, offset, length int) (l Locality, 
 	type said struct {
 		Locality string `json:"taskLocality"`
 	}
-	err = each(body, length, func(t *said) error {
+	err = each(body, bytes, length, func(t *said) error {
 		n++
 		switch t.Locality {
 		case "PROCESS_LOCAL":

@@ -26,6 +26,7 @@ type Tally struct {
 	attempts map[key]*attempt // that the driver still lists
 	gone     Report           // sums of those that it does not
 	length   int              // of a page of tasks
+	bytes    int              // of an answer, at most
 	report   Report
 }
 
@@ -43,7 +44,9 @@ type attempt struct {
 }
 
 // NewTally makes an empty one.
-func NewTally() *Tally { return &Tally{attempts: map[key]*attempt{}, length: pageTasks} }
+func NewTally() *Tally {
+	return &Tally{attempts: map[key]*attempt{}, length: pageTasks, bytes: maxBody}
+}
 
 // Report is what is known so far. It is not changed later.
 func (t *Tally) Report() Report { return t.report }
@@ -51,7 +54,7 @@ func (t *Tally) Report() Report { return t.report }
 // Poll asks the driver once: for its stages, and for the tasks of some that have changed. What is not asked for now is next
 // time. It tells whether anything is new; after an error what was known stays.
 func (t *Tally) Poll(ctx context.Context, get Get) (changed bool, err error) {
-	list, err := stages(ctx, get)
+	list, err := stages(ctx, get, t.bytes)
 	if err != nil {
 		return false, err
 	}
@@ -141,7 +144,7 @@ func (t *Tally) all(ctx context.Context, get Get, k key, a *attempt, pages *int)
 	var sum Locality
 	started := a.stage.started()
 	for at := 0; at < started; {
-		l, n, err := page(ctx, get, k, at, t.length)
+		l, n, err := page(ctx, get, t.bytes, k, at, t.length)
 		*pages--
 		if err != nil {
 			return err
@@ -159,7 +162,7 @@ func (t *Tally) all(ctx context.Context, get Get, k key, a *attempt, pages *int)
 // rest counts the tasks of an attempt that has ended, as far as there are pages; the rest is for the next poll.
 func (t *Tally) rest(ctx context.Context, get Get, k key, a *attempt, pages *int) error {
 	for *pages > 0 && !a.whole {
-		l, n, err := page(ctx, get, k, a.offset, t.length)
+		l, n, err := page(ctx, get, t.bytes, k, a.offset, t.length)
 		*pages--
 		if err != nil {
 			return err

@@ -132,7 +132,8 @@ func TestTallyOfManyTasks(t *testing.T) {
 
 // Tasks that say much are asked for in smaller pages; one that says too much is left out.
 func TestTallyOfLargeAnswers(t *testing.T) {
-	y, f := NewTally(), &fake{weight: 100 << 10}
+	y, f := NewTally(), &fake{weight: 1 << 10}
+	y.bytes = 80 << 10
 	f.stage(0, "COMPLETE", many(100, "ANY"))
 	poll(t, y, f, true)
 	for range 4 {
@@ -143,7 +144,8 @@ func TestTallyOfLargeAnswers(t *testing.T) {
 	if r := y.Report(); r.Locality.Any != 100 {
 		t.Errorf("%+v", r)
 	}
-	y, f = NewTally(), &fake{weight: maxBody + 1}
+	y, f = NewTally(), &fake{weight: 80 << 10}
+	y.bytes = 80 << 10
 	f.stage(0, "COMPLETE", many(2, "ANY"))
 	for range 8 {
 		if _, err := y.Poll(t.Context(), f.get); err != nil {
@@ -173,14 +175,19 @@ func TestReportShowsTheLastStages(t *testing.T) {
 func TestRefusedAnswers(t *testing.T) {
 	for text, want := range map[string]string{
 		`{}`: "no array", ``: "EOF", `[{"stageId":-1}]`: "count of -1", `[{"numTasks":2000000000}]`: "count of 2000000000", `[1]`: "cannot unmarshal", `[{"stageId":1}`: "EOF",
-		`[{"name":"` + strings.Repeat("x", maxBody) + `"}]`: "too large", `[` + strings.Repeat(`{},`, maxStages) + `{}]`: "too large", `<html>`: "invalid character",
+		`[{"name":"` + strings.Repeat("x", 1<<20) + `"}]`: "too large", `[` + strings.Repeat(`{},`, maxStages) + `{}]`: "too large", `<html>`: "invalid character",
 	} {
-		_, err := NewTally().Poll(t.Context(), func(context.Context, string, url.Values) (io.ReadCloser, error) {
+		y := NewTally()
+		y.bytes = 1 << 20
+		_, err := y.Poll(t.Context(), func(context.Context, string, url.Values) (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader(text)), nil
 		})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: %v, want %q", text, err, want)
 		}
+	}
+	if got := clean("reduce at /opt/x/pi.py:42"); got != "reduce at pi.py:42" {
+		t.Errorf("%q", got)
 	}
 	if got := clean("a\x1b[2Jb\n\xff" + strings.Repeat("é", 200)); strings.ContainsAny(got, "\x1b\n") || len([]rune(got)) != maxText {
 		t.Errorf("%q", got)
