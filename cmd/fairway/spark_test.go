@@ -252,6 +252,9 @@ application_1_0001 running in 12s: 2 stages; tasks: 1 process-local, 2 node-loca
 	if err != nil || string(b) != text {
 		t.Errorf("%s, %v", b, err)
 	}
+	if x := f.summary(launch.End{Code: 130, Stopped: true}, 0); x.State != "interrupted" {
+		t.Errorf("%+v", x)
+	}
 	if x := (&sparkFollower{}).summary(launch.End{Code: 1}, 0); x.State != "failed" || x.Application != "" {
 		t.Errorf("%+v", x)
 	}

@@ -29,7 +29,7 @@ const (
 type sparkSummary struct {
 	Application string     `json:"application_id"` // empty: none was submitted, or not to this broker
 	Job         string     `json:"job_id"`
-	State       string     `json:"state"` // running: its driver is in the cluster and was not waited for
+	State       string     `json:"state"` // as of jobs; interrupted; running: its driver is in the cluster and was not waited for
 	ExitCode    int        `json:"exit_code"`
 	Wall        int64      `json:"wall_ms"`
 	Stages      int64      `json:"stages"` // attempts that have ended
@@ -228,6 +228,9 @@ func (f *sparkFollower) summary(end launch.End, wall time.Duration) sparkSummary
 		x.Application, x.Job, x.State = f.job.Status, f.job.Id, phase(f.job.Phase)
 	case end.Code != 0 || end.Stopped:
 		x.State = "failed"
+	}
+	if end.Stopped && x.State != "failed" { // Spark says of a driver that was interrupted that it succeeded
+		x.State = "interrupted"
 	}
 	for _, k := range f.job.GetCounters() {
 		for name, to := range map[string]*int64{
