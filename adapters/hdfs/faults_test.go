@@ -155,6 +155,21 @@ func TestWriterAsksForOtherDataNodes(t *testing.T) {
 	}
 }
 
+// A DataNode's report of a block may come after the client has written the next one and asks for the end of the file.
+func TestBlockBeforeTheLastIsReportedLate(t *testing.T) {
+	c := hdfstest.Start(t, hdfstest.Options{})
+	f := open(t, c, "", time.Second)
+	data := random(1<<20 + 5)
+	c.HearLate(3)
+	storagetest.Put(t, f, "/f", data, storage.CreateOptions{})
+	if got := storagetest.Get(t, f, "/f"); !bytes.Equal(got, data) {
+		t.Errorf("%d bytes", len(got))
+	}
+	if n := c.Calls("complete"); n != 4 {
+		t.Errorf("asked %d times for the end", n)
+	}
+}
+
 func TestLostPipelineFailsTheWrite(t *testing.T) {
 	c := hdfstest.Start(t, hdfstest.Options{BlockSize: 64 << 20})
 	f := open(t, c, "", 0)

@@ -296,6 +296,7 @@ type placement struct {
 	w          *writer
 	block      *wire.LocatedBlock  // the current one
 	previous   *wire.ExtendedBlock // the one before
+	last       *wire.ExtendedBlock // of the file, once it is to be completed
 	fileID     uint64
 	excluded   []*wire.DatanodeInfo
 	reasons    []string
@@ -316,7 +317,26 @@ func (p *placement) route(ctx context.Context, method string, request []byte) ([
 	case p.abandoning:
 		return proto.Marshal(&wire.CompleteResponse{Result: proto.Bool(false)})
 	}
-	return p.w.fs.nn.exchange(ctx, method, request)
+	return p.complete(ctx, request)
+}
+
+// complete asks for the end of the file. The client names the last block only the first time, and then the NameNode does
+// not look at it if it has not heard from a DataNode of the block before: unless it is named each time, the file would never
+// be complete.
+func (p *placement) complete(ctx context.Context, request []byte) ([]byte, error) {
+	q := &wire.CompleteRequest{}
+	if err := proto.Unmarshal(request, q); err != nil {
+		return nil, err
+	}
+	if q.Last != nil {
+		p.last = q.Last
+	}
+	q.Last = p.last
+	answer := &wire.CompleteResponse{}
+	if err := p.w.fs.nn.call(ctx, "complete", q, answer); err != nil {
+		return nil, err
+	}
+	return proto.Marshal(answer)
 }
 
 // add asks for the next block, again while the NameNode has not heard of the one before from a DataNode.

@@ -61,6 +61,7 @@ type Cluster struct {
 	retries   map[string][]byte // answers to calls that must not be done twice
 	fault     func(method string, n int) Fault
 	conns     map[net.Conn]bool
+	unheard   int // completions that find the block before the last unreported
 }
 
 // Start starts a fake that ends with the test. The user "root" may do all.
@@ -175,6 +176,14 @@ func (c *Cluster) HangDataNode(host string) { c.HangNext(host, math.MaxInt) }
 
 // HangNext makes a DataNode not answer the next n operations, nor anything else on their connections.
 func (c *Cluster) HangNext(host string, n int) { c.node(host).set(func(d *dataNode) { d.hang = n }) }
+
+// HearLate makes the NameNode find, the next n times that it is to complete a file of several blocks, that no DataNode has
+// reported the block before the last yet.
+func (c *Cluster) HearLate(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unheard = n
+}
 
 // CutDataNode makes a DataNode break each connection after n bytes of data read or written; 0 ends that.
 func (c *Cluster) CutDataNode(host string, n int64) {
