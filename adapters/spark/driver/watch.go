@@ -35,8 +35,8 @@ const (
 	slowest   = 10 * time.Second // when answers take long
 	afterFail = time.Minute      // at most
 	costs     = 10               // a driver is left alone for so many times what its last answers took
-	patience  = 20 * time.Second // with the answers of one poll
-	busy      = 32               // drivers that are asked at once
+	patience  = time.Minute      // with the answers of one poll: a driver logs an error for each that is not taken
+	busy      = 128              // drivers that are asked at once
 )
 
 // watched is an application that is being asked.
