@@ -121,7 +121,7 @@ func (m *machine) endJob(j *job, phase v1.JobPhase, message string, x *v1.Unregi
 	if j.killed && message == "" {
 		message = r.Message
 	}
-	j.final = &v1.Job{Progress: j.progress.GetProgress(), Counters: j.progress.GetCounters(), Status: j.progress.GetStatus()}
+	j.final = &v1.Job{Progress: j.progress.GetProgress(), Counters: j.progress.GetCounters(), Status: j.progress.GetStatus(), Labels: j.progress.GetLabels()}
 	if x != nil {
 		j.final.Result = x.Result
 		if len(x.Counters) > 0 {
@@ -243,7 +243,7 @@ func (m *machine) jobMessage(j *job) *v1.Job {
 	x := &v1.Job{
 		Id: j.id, Name: r.Name, Kind: j.submission.Kind, Role: j.submission.Role, User: r.User, Phase: v1.JobPhase(r.Phase), Message: r.Message,
 		Attempt: r.Attempt, MaxAttempts: j.attempts(), SubmittedUnixNanos: r.Submitted, StartedUnixNanos: r.Started, FinishedUnixNanos: r.Ended,
-		Used: amounts(j.used, &m.kinds), TasksRunning: j.running, Labels: j.submission.Labels, KillAsked: r.KillAsked,
+		Used: amounts(j.used, &m.kinds), TasksRunning: j.running, KillAsked: r.KillAsked,
 	}
 	if j.role.path != "" {
 		x.Role = j.role.path
@@ -253,12 +253,14 @@ func (m *machine) jobMessage(j *job) *v1.Job {
 	}
 	if f := j.final; f != nil {
 		x.Progress, x.Counters, x.Status, x.Result, x.Coordinator = f.Progress, f.Counters, f.Status, f.Result, f.Coordinator
+		x.Labels = labels(f.Labels, j.submission.Labels)
 		if j.status != nil {
 			x.Coordinator = j.status
 		}
 		return x
 	}
 	x.Progress, x.Counters, x.Status = j.progress.GetProgress(), j.progress.GetCounters(), j.progress.GetStatus()
+	x.Labels = labels(j.progress.GetLabels(), j.submission.Labels)
 	x.Coordinator = j.status
 	if j.coordinator != nil {
 		x.Coordinator = m.statusOf(j.coordinator)
@@ -271,6 +273,16 @@ func (m *machine) jobMessage(j *job) *v1.Job {
 		x.TasksWaiting = 1
 	}
 	return x
+}
+
+// labels are those that a job's framework says and those that it was submitted with, which win.
+func labels(said, submitted map[string]string) map[string]string {
+	if len(said) == 0 {
+		return submitted
+	}
+	all := maps.Clone(said)
+	maps.Copy(all, submitted)
+	return all
 }
 
 // SubmitJob implements api.Broker. The job is durable when it returns.

@@ -2,5 +2,6 @@
 // the ports that they declare meet the adapters that fill them.
 //
 // Exit codes: 0 done; 1 failed, a job that failed or was killed too; 2 wrong usage or configuration; 3 no broker
-// answers; 4 not found; 5 not allowed; 130 interrupted.
+// answers; 4 not found; 5 not allowed; 130 interrupted. A program of the user's own that is run, such as his
+// Spark, gives its own exit code.
 package main

@@ -53,6 +53,9 @@ func report(err error) int {
 	if err == nil {
 		return 0
 	}
+	if child, ok := errors.AsType[childError](err); ok {
+		return int(child)
+	}
 	if text := err.Error(); text != "" && !errors.Is(err, errInterrupted) {
 		fmt.Fprintln(os.Stderr, "fairway:", strings.TrimSpace(text))
 	}
@@ -96,6 +99,7 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 no broker answer
 		Example: `  fairway dev                                                      # a cluster on this machine
   fairway submit mapreduce wordcount hdfs:///in hdfs:///out        # a built-in job
   fairway submit mapreduce -input in.txt -output out -mapper 'python3 m.py' -reducer 'python3 r.py' -file m.py -file r.py
+  fairway submit spark wordcount.py hdfs:///books                  # your own Spark, without Hadoop configuration
   fairway jobs; fairway explain JOB; fairway logs -f JOB`,
 		SilenceUsage: true, SilenceErrors: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
@@ -128,7 +132,7 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 no broker answer
 	f.StringVar(&a.tokenFile, "token-file", "", "file with the broker's token, for a TCP address")
 	f.StringVarP(&a.output, "format", "o", "table", "table or json")
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.brokerCommand(), a.agentCommand(), a.devCommand(), a.submitCommand(), a.jobsCommand(), a.jobCommand(),
+	root.AddCommand(a.brokerCommand(), a.agentCommand(), a.devCommand(), a.submitCommand(), a.sparkCommands(), a.jobsCommand(), a.jobCommand(),
 		a.logsCommand(), a.killCommand(), a.agentsCommand(), a.rolesCommand(), a.explainCommand(), a.catCommand(), a.flightCommand(),
 		a.confCommand(), a.versionCommand())
 	root.AddCommand(a.hiddenCommands()...)

@@ -25,7 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"fairway": main})
+	testscript.Main(m, map[string]func(){"fairway": main, "fakespark": fakeSpark})
 }
 
 func TestScripts(t *testing.T) {
@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitbroker": waitBroker, "interrupt": interrupt, "metrics": metrics,
 			"awaitrunning": awaitRunning, "withid": withID, "noprofiles": noProfiles, "garbage": garbage,
 			"submityarn": submitYARN,
-			"awaitlog":   awaitLog, "awaitexplain": awaitExplain, "exits": exits},
+			"awaitlog":   awaitLog, "awaitexplain": awaitExplain, "exits": exits, "awaitfile": awaitFile},
 		Condition: func(c string) (bool, error) {
 			if c == "root" {
 				return os.Geteuid() == 0, nil
@@ -112,7 +112,7 @@ func withID(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// freePorts puts three free ports into PORT1 to PORT3 and into the script's configuration, if it has one.
+// freePorts puts five free ports into PORT1 to PORT5 and into the script's configuration, if it has one.
 func freePorts(e *testscript.Env, file string) error {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -122,7 +122,7 @@ func freePorts(e *testscript.Env, file string) error {
 		return err
 	}
 	out := strings.ReplaceAll(string(text), "WORK", e.WorkDir)
-	free, err := ports.Free(3)
+	free, err := ports.Free(5)
 	if err != nil {
 		return err
 	}
@@ -222,6 +222,16 @@ func awaitText(ts *testscript.TestScript, command string, args []string) {
 		}
 	}
 	ts.Fatalf("%s does not say %q", command, args[1])
+}
+
+// awaitFile waits until another program has written a file.
+func awaitFile(ts *testscript.TestScript, neg bool, args []string) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-time.After(20 * time.Millisecond) {
+		if text, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && len(text) > 0 {
+			return
+		}
+	}
+	ts.Fatalf("nobody writes %s", args[0])
 }
 
 // exits CODE COMMAND... runs a command that must end with an exit code.

@@ -36,7 +36,7 @@ var streamingNames = map[string]string{
 // streamingFlags lets 'submit mapreduce' be called with Hadoop Streaming's options, which have one dash.
 func streamingFlags(args []string) []string {
 	at := slices.Index(args, "mapreduce")
-	if at < 0 || !slices.Contains(args[:at], "submit") {
+	if at < 0 || !slices.Contains(args[:at], "submit") || slices.Contains(args[:at], "spark") {
 		return args
 	}
 	out := slices.Clone(args)
@@ -58,8 +58,8 @@ func streamingFlags(args []string) []string {
 
 func (a *app) submitCommand() *cobra.Command {
 	c := &cobra.Command{Use: "submit", Short: "Submit a job", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
-		Example: "  fairway submit mapreduce wordcount hdfs:///in hdfs:///out"}
-	c.AddCommand(a.submitMapReduceCommand())
+		Example: "  fairway submit mapreduce wordcount hdfs:///in hdfs:///out\n  fairway submit spark app.py"}
+	c.AddCommand(a.submitMapReduceCommand(), a.submitSparkCommand())
 	return c
 }
 

@@ -159,12 +159,13 @@ func took(j *v1.Job) string {
 	return span(end.Sub(time.Unix(0, j.StartedUnixNanos)))
 }
 
-// progress writes a job's progress in short: "map 12/40 reduce 0/2".
+// progress writes a job's progress in short: "map 12/40 reduce 0/2". Of many parts those that run are shown.
 func progress(j *v1.Job) string {
 	var parts []string
-	for _, p := range j.Progress {
-		if p.Total > 0 {
-			parts = append(parts, fmt.Sprintf("%s %d/%d", p.Name, p.Done, p.Total))
+	for i, p := range j.Progress {
+		if p.Total > 0 && (len(j.Progress) <= 4 || i == 0 || p.Running > 0) {
+			name, _, _ := strings.Cut(p.Name, ": ")
+			parts = append(parts, fmt.Sprintf("%s %d/%d", name, p.Done, p.Total))
 		}
 	}
 	if len(parts) == 0 {

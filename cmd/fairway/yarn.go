@@ -34,6 +34,7 @@ type resourceManager struct {
 	manager *resourcemanager.Manager
 	web     *web.Server
 	pages   net.Listener
+	log     *zap.Logger
 }
 
 // newResourceManager opens the sockets; nil if YARN is off. Whoever gets one calls run.
@@ -86,7 +87,7 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	if o.Admin, err = listen("admin_port", y.AdminPort); err != nil {
 		return nil, err
 	}
-	r := &resourceManager{}
+	r := &resourceManager{log: log.Named("drivers")}
 	if r.pages, err = listen("web_port", y.WebPort); err != nil {
 		return nil, err
 	}
@@ -122,6 +123,7 @@ func (r *resourceManager) run(ctx context.Context, ready <-chan struct{}) error 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.manager.Run(ctx) })
 	g.Go(func() error { return r.web.Serve(ctx, r.pages) })
+	g.Go(func() error { return r.watchDrivers(ctx, r.log) })
 	return g.Wait()
 }
 

@@ -34,6 +34,8 @@ var allowed = []struct {
 	{"adapters/yarn", []string{"frameworks/sdk", "frameworks/spark", "frameworks/locality", "frameworks/storage", "broker/api", "agent/service", "adapters/hadooprpc", "adapters/hdfs"}},
 	{"adapters/mapreduce", []string{"agent/service", "adapters/hadooprpc"}},
 	{"adapters/spark", []string{"adapters/digest"}},
+	{"adapters/spark/driver", nil},
+	{"adapters/spark/launch", nil},
 	{"conf", []string{"broker/resource"}},
 	{"cmd", []string{""}},
 	{"integration", []string{""}},

@@ -118,6 +118,8 @@ type attempt struct {
 	progress float32
 	shown    float32 // in the broker's jobs ...
 	shownAt  time.Time
+	pages    []*v1.Progress // what its pages say, in place of progress
+	counters []*v1.Counter
 	contact  time.Time // when it was last heard; zero: it does not run
 
 	// calls is held through a whole call of the master, replies that are held back included. It is taken before the

@@ -232,10 +232,13 @@ func (a *application) registered(r *v1.FrameworkRegistered) {
 
 // progress tells the broker's jobs which application this is.
 func (a *application) progress() {
-	p := &v1.JobProgress{Phase: v1.JobPhase_JOB_PHASE_RUNNING, Status: a.id.String()}
+	p := &v1.JobProgress{Phase: v1.JobPhase_JOB_PHASE_RUNNING, Status: a.id.String(), Labels: a.jobLabels()}
 	if t := a.current(); t != nil {
 		p.TrackingAddress = t.tracking
-		p.Progress = []*v1.Progress{{Name: "application", Total: 1, Running: 1, Fraction: float64(t.progress)}}
+		p.Progress, p.Counters = t.pages, t.counters
+		if len(t.pages) == 0 {
+			p.Progress = []*v1.Progress{{Name: "application", Total: 1, Running: 1, Fraction: float64(t.progress)}}
+		}
 	}
 	a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Progress{Progress: p}})
 }

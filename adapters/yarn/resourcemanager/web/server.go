@@ -48,6 +48,7 @@ type Server struct {
 	now      func() time.Time
 	busy     atomic.Int64
 	requests *prometheus.CounterVec
+	serving  chan struct{} // closed when the proxy knows its address
 }
 
 const (
@@ -66,7 +67,7 @@ func New(o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	s := &Server{m: o.Manager, log: o.Log, now: time.Now}
+	s := &Server{m: o.Manager, log: o.Log, now: time.Now, serving: make(chan struct{})}
 	s.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairway_yarn_web_requests_total", Help: "Requests to the resource manager's pages."}, []string{"kind"})
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(s.requests)
@@ -79,9 +80,10 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve serves on l until ctx ends, and closes l. The proxy connects to masters from l's address.
+// Serve serves on l until ctx ends, and closes l. It is called once. The proxy connects to masters from l's address.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.proxy.from(localAddress(l.Addr(), s.m.Info().Host))
+	close(s.serving)
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 20 * time.Second,
