@@ -4,7 +4,7 @@ BUF   := github.com/bufbuild/buf/cmd/buf@v1.75.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build test test-long lint generate generate-check demo bench-mapreduce bench-allocator bench-journal bench-shuffle bench-hadoop test-hadoop test-spark test-spark-long clean help
+.PHONY: all build test test-long lint generate generate-check demo bench-mapreduce bench-allocator bench-journal bench-shuffle bench-hadoop test-hadoop test-spark test-spark-long bench-spark clean help
 
 all: build
 
@@ -66,6 +66,9 @@ test-spark-long: ## what of them takes longer, and the newest Spark
 
 bench-hadoop: build ## the same unmodified Hadoop jobs on Fairway and on real YARN
 	go run ./integration/benchhadoop
+
+bench-spark: build ## the same unmodified Spark applications on Fairway and on real YARN
+	go run ./integration/benchspark
 
 clean: ## remove what was built; the cache of fetched engines stays
 	rm -rf bin build

@@ -6,9 +6,10 @@ import (
 	"fairway/integration/ports"
 )
 
-// YARN is where a cluster's resource manager listens, on loopback.
+// YARN is where a cluster's resource manager listens, on loopback unless On says otherwise.
 type YARN struct {
 	client, scheduler, admin, web int
+	host                          string
 	spark                         int // of every agent, each on its own address; 0: one of each agent's own
 }
 
@@ -34,18 +35,31 @@ func FreeSpark() (y YARN, err error) {
 	return y, nil
 }
 
+// On is the same on another address than loopback, for agents on hosts of their own.
+func (y YARN) On(address string) YARN {
+	y.host = address
+	return y
+}
+
+func (y YARN) address() string {
+	if y.host == "" {
+		return "127.0.0.1"
+	}
+	return y.host
+}
+
 // Config is the yarn section of the cluster's configuration; more are further keys, as "node_expiry: 10s".
 func (y YARN) Config(more string) string {
 	if more != "" {
 		more = ", " + more
 	}
-	return fmt.Sprintf("yarn: {enabled: true, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0, spark_shuffle_port: %d%s}\n",
-		y.client, y.scheduler, y.admin, y.web, y.spark, more)
+	return fmt.Sprintf("yarn: {enabled: true, host: %s, client_port: %d, scheduler_port: %d, admin_port: %d, web_port: %d, node_port: 0, node_web_port: 0, shuffle_port: 0, spark_shuffle_port: %d%s}\n",
+		y.address(), y.client, y.scheduler, y.admin, y.web, y.spark, more)
 }
 
 // Addresses are what a client's yarn-site.xml says of it. On ports of their own a user would set the host name alone.
 func (y YARN) Addresses() map[string]string {
-	at := func(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+	at := func(port int) string { return fmt.Sprintf("%s:%d", y.address(), port) }
 	return map[string]string{
 		"yarn.resourcemanager.address": at(y.client), "yarn.resourcemanager.scheduler.address": at(y.scheduler),
 		"yarn.resourcemanager.admin.address": at(y.admin), "yarn.resourcemanager.webapp.address": at(y.web),
@@ -53,7 +67,7 @@ func (y YARN) Addresses() map[string]string {
 }
 
 // Web is host:port of the pages.
-func (y YARN) Web() string { return fmt.Sprintf("127.0.0.1:%d", y.web) }
+func (y YARN) Web() string { return fmt.Sprintf("%s:%d", y.address(), y.web) }
 
 // SparkShuffle is the port of Spark's external shuffle service, which clients are told as spark.shuffle.service.port.
 func (y YARN) SparkShuffle() int { return y.spark }

@@ -40,8 +40,14 @@ var javaSources embed.FS
 type artifact struct {
 	Group   string `xml:"groupId"`
 	Name    string `xml:"artifactId"`
-	Version string `xml:"version"`
+	Version string `xml:"version,omitempty"`
 	Type    string `xml:"type,omitempty"`
+
+	Exclusions *exclusions `xml:"exclusions,omitempty"`
+}
+
+type exclusions struct {
+	Exclusion []artifact `xml:"exclusion"`
 }
 
 func artifacts() []artifact {
@@ -153,6 +159,21 @@ func FetchClient(ctx context.Context, cacheDir, version string, log *zap.Logger)
 	}
 	in.Lib, err = ensureJars(ctx, root, version, list, log)
 	return in, err
+}
+
+// FetchJar makes one jar of Maven Central available, without what it depends on, and returns its file.
+func FetchJar(ctx context.Context, cacheDir, group, name, version string, log *zap.Logger) (string, error) {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	root, unlock, err := CacheFolder(ctx, cacheDir, name+"-"+version)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	lib, err := ensureJars(ctx, root, version, []artifact{{Group: group, Name: name, Version: version,
+		Exclusions: &exclusions{[]artifact{{Group: "*", Name: "*"}}}}}, log)
+	return filepath.Join(lib, name+"-"+version+".jar"), err
 }
 
 // CacheFolder makes and locks a folder below cacheDir ("" for DefaultCache), such as hadoop-3.4.2. Until unlock is called,

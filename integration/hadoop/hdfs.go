@@ -35,6 +35,7 @@ type HDFSOptions struct {
 	NoPermissions bool              // do not check permissions
 	Dir           string            // for data, conf and log; default: a temporary folder that Stop removes
 	Heap          string            // of the JVM; default "1g"
+	Address       string            // that all listen on and are reached at, all in one rack; default: 127.0.0.1, and the hosts' racks
 	Conf          map[string]string // more settings, for servers and clients
 	Logger        *zap.Logger
 
@@ -52,9 +53,10 @@ type HDFS struct {
 	proc    *process
 	temp    bool
 	conf    map[string]string
+	address string
 }
 
-// URL returns "hdfs://127.0.0.1:port".
+// URL returns "hdfs://ADDRESS:port".
 func (h *HDFS) URL() string { return "hdfs://" + h.Authority }
 
 // Pid of the JVM.
@@ -82,7 +84,10 @@ func StartHDFS(ctx context.Context, in Install, o HDFSOptions) (*HDFS, error) {
 	if o.Heap == "" {
 		o.Heap = "1g"
 	}
-	h := &HDFS{Hosts: o.DataNodes, install: in, Dir: o.Dir}
+	h := &HDFS{Hosts: o.DataNodes, install: in, Dir: o.Dir, address: o.Address}
+	if h.address == "" {
+		h.address = "127.0.0.1"
+	}
 	if h.Dir == "" {
 		dir, err := os.MkdirTemp("", "fairway-hdfs-")
 		if err != nil {
@@ -158,6 +163,9 @@ func (h *HDFS) start(ctx context.Context, o HDFSOptions, data string) error {
 		"dfs.datanode.du.reserved":                             "0",
 		"hadoop.tmp.dir":                                       filepath.Join(h.Dir, "tmp"),
 	}
+	if o.Address != "" {
+		server["fairway.address"] = o.Address
+	}
 	for k, v := range h.conf {
 		server[k] = v
 	}
@@ -181,7 +189,7 @@ func (h *HDFS) start(ctx context.Context, o HDFSOptions, data string) error {
 	if !ok {
 		return fmt.Errorf("start HDFS: unexpected answer %q", answer)
 	}
-	h.Authority = net.JoinHostPort("127.0.0.1", port)
+	h.Authority = net.JoinHostPort(h.address, port)
 	o.Logger.Info("HDFS is up", zap.String("url", h.URL()), zap.Int("datanodes", len(h.Hosts)),
 		zap.Duration("took", time.Since(started).Round(time.Millisecond)))
 	return nil

@@ -30,7 +30,7 @@ func (in Install) FetchHistory(ctx context.Context, cacheDir string, log *zap.Lo
 // HistoryConf are settings that a history server, its clients and their jobs have in common: ports of loopback that are free
 // now, and where jobs leave their history (folder/tmp) and the server keeps it (folder/done), in the file system of the cluster.
 func HistoryConf(folder string) (map[string]string, error) {
-	ports, err := freePorts(3)
+	ports, err := freePorts("", 3)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,14 @@ type YARNOptions struct {
 	Conf     map[string]string // more settings for yarn-site and mapred-site
 	Dir      string            // default: a temporary folder that Stop removes
 	Logger   *zap.Logger
+
+	// NodeManagers on hosts of their own: Address is what the ResourceManager listens on, and Enter gives what a NodeManager's
+	// command is prefixed with to run on its host, whose name is then its address.
+	Address string
+	Enter   map[string][]string
+	// More settings of NodeManagers only, and jars for them, as auxiliary services need.
+	NodeConf map[string]string
+	NodeJars []string
 }
 
 // YARN is a running ResourceManager with NodeManagers, each a JVM of its own.
@@ -96,11 +105,11 @@ func StartYARN(ctx context.Context, h *HDFS, o YARNOptions) (*YARN, error) {
 		return nil, err
 	}
 	started := time.Now()
-	if err := y.daemon("ResourceManager", y.ConfDir, "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"); err != nil {
+	if err := y.daemon("ResourceManager", nil, nil, y.ConfDir, "org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"); err != nil {
 		return nil, err
 	}
 	for _, host := range o.Hosts {
-		if err := y.daemon(host.Name, y.nodeConf(host), "org.apache.hadoop.yarn.server.nodemanager.NodeManager"); err != nil {
+		if err := y.daemon(host.Name, o.Enter[host.Name], o.NodeJars, y.nodeConf(host), "org.apache.hadoop.yarn.server.nodemanager.NodeManager"); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +137,10 @@ func (y *YARN) configure(o YARNOptions) error {
 	for i, host := range o.Hosts {
 		named = named || net.ParseIP(host.Name) == nil
 		hosts += fmt.Sprintf("127.0.1.%d %s\n", i+1, host.Name)
-		racks += fmt.Sprintf("127.0.1.%d %s\n%s %s\n", i+1, host.Rack, host.Name, host.Rack)
+		racks += fmt.Sprintf("%s %s\n", host.Name, host.Rack)
+		if o.Address == "" {
+			racks += fmt.Sprintf("127.0.1.%d %s\n", i+1, host.Rack)
+		}
 	}
 	if !named { // addresses need no resolving, and the JVMs no option for it
 		y.hostsFile = ""
@@ -138,7 +150,7 @@ func (y *YARN) configure(o YARNOptions) error {
 	if err := os.WriteFile(table, []byte(racks), 0o644); err != nil {
 		return err
 	}
-	ports, err := freePorts(5)
+	ports, err := freePorts(o.Address, 5)
 	if err != nil {
 		return err
 	}
@@ -216,6 +228,9 @@ func (y *YARN) configure(o YARNOptions) error {
 		for _, k := range []string{"address", "localizer.address", "webapp.address"} {
 			node["yarn.nodemanager."+k] = host.Name + ":0"
 		}
+		for k, v := range o.NodeConf {
+			node[k] = v
+		}
 		node["yarn.nodemanager.hostname"] = host.Name
 		node["yarn.nodemanager.local-dirs"] = filepath.Join(y.Dir, host.Name, "local")
 		node["yarn.nodemanager.log-dirs"] = filepath.Join(y.Dir, host.Name, "logs")
@@ -226,14 +241,15 @@ func (y *YARN) configure(o YARNOptions) error {
 	return nil
 }
 
-// daemon starts a JVM with an ordinary heap.
-func (y *YARN) daemon(name, confDir, class string) error {
+// daemon starts a JVM with an ordinary heap, with more jars and with a prefix for its command.
+func (y *YARN) daemon(name string, enter, jars []string, confDir, class string) error {
 	args, err := y.javaArgs(confDir)
 	if err != nil {
 		return err
 	}
-	args = append([]string{"-Xmx1000m", "-Dyarn.log.dir=" + y.Dir}, args...)
-	p, err := startProcess(name, y.install.java, append(args, "fairway.Tied", class), y.env(confDir), y.Dir,
+	args[len(args)-1] = strings.Join(append([]string{args[len(args)-1]}, jars...), ":") // the class path is the last
+	command := append(append(slices.Clone(enter), y.install.java, "-Xmx1000m", "-Dyarn.log.dir="+y.Dir), args...)
+	p, err := startProcess(name, command[0], append(command[1:], "fairway.Tied", class), y.env(confDir), y.Dir,
 		filepath.Join(y.Dir, strings.ToLower(name)+".log"))
 	if err != nil {
 		return err
@@ -328,15 +344,18 @@ func (y *YARN) Stop() error {
 	return nil
 }
 
-// freePorts returns addresses on 127.0.0.1 that nobody listens on now.
-func freePorts(n int) ([]string, error) {
+// freePorts returns addresses on a host ("": 127.0.0.1) that nobody listens on now.
+func freePorts(host string, n int) ([]string, error) {
+	if host == "" {
+		host = "127.0.0.1"
+	}
 	free, err := ports.Free(n)
 	if err != nil {
 		return nil, err
 	}
 	var addrs []string
 	for _, p := range free {
-		addrs = append(addrs, net.JoinHostPort("127.0.0.1", strconv.Itoa(p)))
+		addrs = append(addrs, net.JoinHostPort(host, strconv.Itoa(p)))
 	}
 	return addrs, nil
 }

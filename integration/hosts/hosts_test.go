@@ -21,6 +21,7 @@ import (
 
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/integration/cluster"
+	"fairway/integration/network"
 )
 
 // mapper counts words, and says in whose network it runs.
@@ -33,15 +34,15 @@ print("network " + os.readlink("/proc/self/ns/net") + "\t1")
 `
 
 // start runs a broker with TLS on the bridge and an agent on each host.
-func start(t *testing.T, w *network) *cluster.Cluster {
+func start(t *testing.T, w *network.Network) *cluster.Cluster {
 	t.Helper()
 	dir := t.TempDir()
 	binary, err := cluster.Build(t.Context(), filepath.Join(dir, "fairway"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, key := material(t, dir, w.gateway)
-	port, err := net.Listen("tcp", w.gateway+":0")
+	cert, key := material(t, dir, w.Gateway)
+	port, err := net.Listen("tcp", w.Gateway+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +50,8 @@ func start(t *testing.T, w *network) *cluster.Cluster {
 	port.Close()
 	o := cluster.Options{Binary: binary, Listen: address,
 		Env: []string{"FAIRWAY_BROKER_TLS_CERT=" + cert, "FAIRWAY_BROKER_TLS_KEY=" + key, "FAIRWAY_BROKER_TLS_CA=" + cert}}
-	for _, h := range w.hosts {
-		o.Agents = append(o.Agents, cluster.Agent{Host: h.name, CPU: "2", Memory: "2GiB", Enter: h.enter(), Listen: h.address + ":0"})
+	for _, h := range w.Hosts {
+		o.Agents = append(o.Agents, cluster.Agent{Host: h.Name, CPU: "2", Memory: "2GiB", Enter: h.Enter(), Listen: h.Address + ":0"})
 	}
 	c, err := cluster.Start(t.Context(), o)
 	if err != nil {
@@ -115,8 +116,8 @@ func TestHosts(t *testing.T) {
 
 	job := run(t, c, dir, "first")
 	networks := check(t, c, job, filepath.Join(dir, "first"), want)
-	if len(networks) != len(w.hosts) {
-		t.Errorf("maps ran in the networks %v, want one for each of %d hosts", networks, len(w.hosts))
+	if len(networks) != len(w.Hosts) {
+		t.Errorf("maps ran in the networks %v, want one for each of %d hosts", networks, len(w.Hosts))
 	}
 	if own, err := os.Readlink("/proc/self/ns/net"); err != nil || networks[own] {
 		t.Errorf("maps ran in the test's own network %s, %v", own, err)
@@ -124,15 +125,19 @@ func TestHosts(t *testing.T) {
 
 	job = run(t, c, dir, "second")
 	await(t, c, job, func(j *v1.Job) bool { return cluster.Done(j, "map") >= 3 })
-	cut := w.hosts[1]
-	w.pull(t, cut)
-	state(t, c, cut.name, "unreachable")
+	cut := w.Hosts[1]
+	if err := cut.Pull(); err != nil {
+		t.Fatal(err)
+	}
+	state(t, c, cut.Name, "unreachable")
 	networks = check(t, c, job, filepath.Join(dir, "second"), want)
-	if len(networks) < len(w.hosts)-1 {
+	if len(networks) < len(w.Hosts)-1 {
 		t.Errorf("maps ran in the networks %v only", networks)
 	}
-	w.plug(t, cut)
-	state(t, c, cut.name, "active")
+	if err := cut.Plug(); err != nil {
+		t.Fatal(err)
+	}
+	state(t, c, cut.Name, "active")
 	check(t, c, run(t, c, dir, "third"), filepath.Join(dir, "third"), want)
 }
 

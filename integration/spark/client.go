@@ -20,6 +20,7 @@ type Client struct {
 	User    string            // HADOOP_USER_NAME; "": the account of this process
 	Dir     string            // working folder; "": this process's
 	Conf    map[string]string // spark.* of each command
+	Address string            // of this machine, for executors; "": loopback
 
 	install Install
 }
@@ -31,8 +32,6 @@ func (in Install) Client(confDir, user string) *Client {
 		"spark.yarn.jars":              "local:" + filepath.Join(in.Home, "jars", "*"),
 		"spark.pyspark.python":         in.Python,
 		"spark.executorEnv.PYTHONPATH": in.Packages,
-		// A driver on this machine is called by executors here.
-		"spark.driver.host": "127.0.0.1",
 	}}
 }
 
@@ -72,7 +71,11 @@ func (c *Client) Run(ctx context.Context, name string, args ...string) (Result, 
 // Command is a command line for one of Spark's commands, with --master yarn. When ctx ends, it and its children are told to
 // end; in client mode the driver is one of them.
 func (c *Client) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	all := []string{"--master", "yarn"}
+	address := c.Address
+	if address == "" {
+		address = "127.0.0.1"
+	}
+	all := []string{"--master", "yarn", "--conf", "spark.driver.host=" + address}
 	keys := make([]string, 0, len(c.Conf))
 	for k := range c.Conf {
 		keys = append(keys, k)
@@ -83,7 +86,7 @@ func (c *Client) Command(ctx context.Context, name string, args ...string) *exec
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(c.install.Home, "bin", name), append(all, args...)...)
 	cmd.Env = append(os.Environ(), "SPARK_HOME="+c.install.Home, "JAVA_HOME="+c.install.Java, "HADOOP_CONF_DIR="+c.ConfDir,
-		"PYTHONPATH="+c.install.Packages, "PYSPARK_PYTHON="+c.install.Python, "SPARK_LOCAL_IP=127.0.0.1")
+		"PYTHONPATH="+c.install.Packages, "PYSPARK_PYTHON="+c.install.Python, "SPARK_LOCAL_IP="+address)
 	if c.User != "" {
 		cmd.Env = append(cmd.Env, "HADOOP_USER_NAME="+c.User)
 	}

@@ -1,7 +1,9 @@
 package fairway;
 
 import java.io.File;
+import java.io.IOException;
 import java.io.PrintStream;
+import java.net.InetSocketAddress;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
@@ -14,6 +16,8 @@ import org.apache.hadoop.hdfs.HdfsConfiguration;
 import org.apache.hadoop.hdfs.MiniDFSCluster;
 import org.apache.hadoop.hdfs.protocol.HdfsConstants.SafeModeAction;
 import org.apache.hadoop.hdfs.server.datanode.DataNode;
+import org.apache.hadoop.hdfs.server.namenode.NameNode;
+import org.apache.hadoop.metrics2.lib.DefaultMetricsSystem;
 
 /**
  * A NameNode and DataNodes in one JVM, driven over standard input by the Go package fairway/integration/hadoop.
@@ -66,6 +70,11 @@ public final class MiniHDFS {
       hosts[d] = pair[0];
       racks[d] = pair[1];
     }
+    String address = conf.get("fairway.address");
+    if (address != null) {
+      say("ready " + startOn(address, conf, args[0], hosts));
+      return;
+    }
     cluster =
         new MiniDFSCluster.Builder(conf, new File(args[0]))
             .numDataNodes(count)
@@ -74,12 +83,43 @@ public final class MiniHDFS {
             .storagesPerDatanode(1)
             .build();
     cluster.waitActive();
-    FileSystem fs = cluster.getFileSystem();
+    open(cluster.getFileSystem());
+    say("ready " + cluster.getNameNodePort());
+  }
+
+  /** Starts daemons that listen on one address, which MiniDFSCluster cannot; the commands are not for these. */
+  private static int startOn(String address, Configuration conf, String dir, String[] hosts)
+      throws Exception {
+    DefaultMetricsSystem.setMiniClusterMode(true);
+    conf.set("fs.defaultFS", "hdfs://" + address + ":0");
+    conf.set("dfs.namenode.http-address", address + ":0");
+    conf.set("dfs.namenode.name.dir", new File(dir, "name").toURI().toString());
+    DFSTestUtil.formatNameNode(conf);
+    NameNode names = NameNode.createNameNode(new String[0], conf);
+    InetSocketAddress at = names.getNameNodeAddress();
+    conf.set("fs.defaultFS", "hdfs://" + address + ":" + at.getPort());
+    for (int d = 0; d < hosts.length; d++) {
+      Configuration own = new HdfsConfiguration(conf);
+      own.set("dfs.datanode.data.dir", new File(dir, "data" + d).toURI().toString());
+      own.set("dfs.datanode.hostname", hosts[d]);
+      for (String port : new String[] {"address", "http.address", "ipc.address"}) {
+        own.set("dfs.datanode." + port, address + ":0");
+      }
+      DataNode.createDataNode(new String[0], own);
+    }
+    while (names.getNamesystem().getNumLiveDataNodes() < hosts.length) {
+      Thread.sleep(50);
+    }
+    open(FileSystem.get(conf));
+    return at.getPort();
+  }
+
+  /** Makes the folders that every user writes to. */
+  private static void open(FileSystem fs) throws IOException {
     for (String shared : new String[] {"/tmp", "/user"}) {
       fs.mkdirs(new Path(shared));
       fs.setPermission(new Path(shared), new FsPermission((short) 01777));
     }
-    say("ready " + cluster.getNameNodePort());
   }
 
   private void serve(BlockingQueue<String> commands) throws InterruptedException {

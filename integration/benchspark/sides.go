@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"fairway/integration/cluster"
+	"fairway/integration/hadoop"
+	"fairway/integration/ports"
+)
+
+// What both sides are told: the same memory, vcores and log aggregation.
+const (
+	nodeMemoryMB = 6144
+	nodeVCores   = 4
+)
+
+// side is a cluster that runs.
+type side struct {
+	name    string
+	confDir string
+	shuffle int // port of the shuffle service on each host
+	pids    func() []int
+	stop    func() error
+	logs    func() string
+}
+
+func (b *bench) start(ctx context.Context, name string) (*side, error) {
+	if name == "fairway" {
+		return b.startFairway(ctx)
+	}
+	const port = 7337
+	jars := []string{b.yarn}
+	for _, pattern := range []string{"spark-network-common_*", "spark-network-shuffle_*", "leveldbjni-all-*", "rocksdbjni-*", "commons-crypto-*",
+		"metrics-core-*", "RoaringBitmap-*", "shims-*", "scala-library-*"} {
+		found, err := filepath.Glob(filepath.Join(b.spark.Home, "jars", pattern+".jar"))
+		if err != nil {
+			return nil, err
+		}
+		jars = append(jars, found...)
+	}
+	enter := map[string][]string{}
+	for _, h := range b.net.Hosts {
+		enter[h.Address] = h.Enter()
+	}
+	y, err := hadoop.StartYARN(ctx, b.dfs, hadoop.YARNOptions{
+		MemoryMB: nodeMemoryMB, VCores: nodeVCores, Address: b.net.Gateway, Enter: enter, NodeJars: jars,
+		Conf: map[string]string{
+			"yarn.log-aggregation-enable":                 "true",
+			"yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
+			"yarn.scheduler.capacity.node-locality-delay": "40", // as it comes
+		},
+		NodeConf: map[string]string{
+			"yarn.nodemanager.aux-services":                     "mapreduce_shuffle,spark_shuffle",
+			"yarn.nodemanager.aux-services.spark_shuffle.class": "org.apache.spark.network.yarn.YarnShuffleService",
+			"spark.shuffle.service.port":                        strconv.Itoa(port),
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &side{name: name, confDir: y.ConfDir, shuffle: port, pids: y.Pids, stop: y.Stop, logs: func() string { return "" }}, nil
+}
+
+func (b *bench) startFairway(ctx context.Context) (*side, error) {
+	y, err := cluster.FreeSpark()
+	if err != nil {
+		return nil, err
+	}
+	y = y.On(b.net.Gateway)
+	conf := filepath.Join(b.dir, "conf")
+	if err := b.in.ClientConf(conf, b.dfs, y.Addresses()); err != nil {
+		return nil, err
+	}
+	free, err := ports.Free(1)
+	if err != nil {
+		return nil, err
+	}
+	var agents []cluster.Agent
+	for _, h := range b.net.Hosts {
+		agents = append(agents, cluster.Agent{Host: h.Address, Rack: "/default-rack", CPU: strconv.Itoa(nodeVCores), Memory: fmt.Sprintf("%dMiB", nodeMemoryMB),
+			Enter: h.Enter(), Listen: h.Address + ":0"})
+	}
+	c, err := cluster.Start(ctx, cluster.Options{Binary: b.binary, Agents: agents, HadoopDir: conf, Listen: net.JoinHostPort(b.net.Gateway, strconv.Itoa(free[0])),
+		Env: []string{"FAIRWAY_BROKER_INSECURE=true"}, Config: y.Config("") + "log: {level: warn}\n"})
+	if err != nil {
+		return nil, err
+	}
+	return &side{name: "fairway", confDir: conf, shuffle: y.SparkShuffle(), stop: c.Stop, logs: c.Logs, pids: func() []int {
+		pids := []int{c.Broker().Pid()}
+		for i := range agents {
+			pids = append(pids, c.Agent(i).Pid())
+		}
+		return pids
+	}}, nil
+}
+
+// residentBytes of a process: VmRSS.
+func residentBytes(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	s := bufio.NewScanner(bytes.NewReader(text))
+	for s.Scan() {
+		if f := strings.Fields(s.Text()); len(f) >= 2 && f[0] == "VmRSS:" {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n << 10
+		}
+	}
+	return 0
+}
