@@ -22,8 +22,9 @@ const (
 	maxDirs      = 256
 	maxPath      = 4096 // bytes
 	maxSubDirs   = 1 << 16
-	maxExecutors = 10_000 // of one application on this host
-	maxExecutor  = 256    // bytes of an executor's id
+	maxExecutors = 10_000  // of one application on this host
+	maxExecutor  = 256     // bytes of an executor's id
+	maxNames     = 8 << 20 // bytes of the names of all of an application's folders here
 )
 
 // registration is what is kept of an application. It is not changed once it can be found, Executors apart.
@@ -114,12 +115,26 @@ func (r *registration) check() error {
 	if len(r.Executors) > maxExecutors {
 		return fmt.Errorf("%d executors, at most %d", len(r.Executors), maxExecutors)
 	}
+	if n := r.names(); n > maxNames {
+		return fmt.Errorf("names of folders of %d bytes, at most %d", n, maxNames)
+	}
 	for id, e := range r.Executors {
 		if err := r.checkExecutor(id, e); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// names is how many bytes the names of its executors and their folders have.
+func (r *registration) names() (n int) {
+	for id, e := range r.Executors {
+		n += len(id)
+		for _, d := range e.Dirs {
+			n += len(d)
+		}
+	}
+	return n
 }
 
 func cleanPath(d string) bool {
@@ -254,6 +269,9 @@ func (a *applications) register(app *application, id string, e executor) error {
 		next.Executors = map[string]executor{}
 	}
 	next.Executors[id] = e
+	if n := next.names(); n > maxNames {
+		return fmt.Errorf("the names of folders of application %s's executors on this host would have %d bytes, at most %d are kept", next.Application, n, maxNames)
+	}
 	if err := a.save(&next); err != nil {
 		return fmt.Errorf("keep registration of %s: %w", next.Application, err)
 	}

@@ -161,9 +161,6 @@ func (g segment) close() {
 func (s *Server) open(reg registration, e executor, b ref) (segment, error) {
 	switch b.kind {
 	case refRDD:
-		if s.options.NoRDD {
-			return segment{}, errors.New("blocks of RDDs are not served here")
-		}
 		f, size, err := openOwned(reg.Dirs, e.path("rdd_"+strconv.Itoa(int(b.shuffle))+"_"+strconv.Itoa(int(b.from))), reg.UID)
 		return segment{f, 0, size}, err
 	case refMerged:
@@ -178,7 +175,7 @@ func (s *Server) open(reg registration, e executor, b ref) (segment, error) {
 	path := e.path(base + ".data")
 	f, size, err := openOwned(reg.Dirs, path, reg.UID)
 	if err != nil {
-		s.indexes.drop(func(k indexKey) bool { return k.path == index })
+		s.indexes.forget(indexKey{reg.Application, index})
 		return segment{}, err
 	}
 	if end > size {

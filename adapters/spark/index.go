@@ -116,12 +116,21 @@ func (c *indexes) put(k indexKey, x index) {
 	}
 }
 
-// drop forgets those that which names: of an application that has ended, or whose files are gone.
-func (c *indexes) drop(which func(indexKey) bool) {
+// forget drops one whose file, or its data, is gone.
+func (c *indexes) forget(k indexKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.byKey[k]; e != nil {
+		c.remove(e)
+	}
+}
+
+// dropAll drops those of an application that has ended.
+func (c *indexes) dropAll(app string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k, e := range c.byKey {
-		if which(k) {
+		if k.app == app {
 			c.remove(e)
 		}
 	}

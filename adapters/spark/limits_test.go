@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -316,4 +317,40 @@ func FuzzLogin(f *testing.F) {
 			t.Fatalf("%q is the secret %q", b, r.Secret)
 		}
 	})
+}
+
+// An application cannot have the service keep folders without end, nor answer with all of them on every connection at once.
+func TestNamesAreBounded(t *testing.T) {
+	r := newRig(t, "")
+	c := r.dial()
+	dirs := make([]string, 250) // a million bytes of names
+	for i := range dirs {
+		dirs[i] = r.app + "/" + strconv.Itoa(1000+i)
+		dirs[i] += strings.Repeat("x", 4000-len(dirs[i]))
+	}
+	var execs []string
+	var err error
+	for err == nil && len(execs) < 20 {
+		id := strconv.Itoa(len(execs))
+		if _, err = c.Call(&wire.RegisterExecutor{App: testApp, Exec: id, Dirs: dirs, SubDirs: 1}); err == nil {
+			execs = append(execs, id)
+		}
+	}
+	refused(t, err, "names of folders")
+	if len(execs) != maxNames/1_000_000 {
+		t.Errorf("%d executors are kept", len(execs))
+	}
+	if err := r.s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.start(Options{RequestBytes: 5 << 19})
+	c = r.dial()
+	_, err = c.Call(&wire.GetLocalDirs{App: testApp, Execs: execs})
+	refused(t, err, "the memory for requests")
+	for range 2 { // an answer gives back what it took
+		a, err := c.Call(&wire.GetLocalDirs{App: testApp, Execs: execs[:1]})
+		if l, ok := a.(*wire.LocalDirs); err != nil || !ok || len(l.Dirs) != 1 || len(l.Dirs[0]) != len(dirs) {
+			t.Fatalf("%T, %v", a, err)
+		}
+	}
 }

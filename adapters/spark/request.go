@@ -79,7 +79,15 @@ func (c *conn) rpc(id int64, body []byte) error {
 	if answer == nil {
 		return c.reply(id, nil)
 	}
-	return c.reply(id, wire.Append(nil, answer))
+	b := wire.Append(nil, answer)
+	if cost := 2 * int64(len(b)); len(b) > smallFrame { // it, and the frame around it
+		if !c.s.memory.take(cost) {
+			c.s.metrics.refused.WithLabelValues("memory").Inc()
+			return c.refuse(id, fmt.Errorf("java.lang.IllegalStateException: an answer of %d bytes while others take the memory for requests", len(b)))
+		}
+		defer c.s.memory.give(cost)
+	}
+	return c.reply(id, b)
 }
 
 // answer is nil, without an error, for an empty one.
@@ -230,7 +238,7 @@ func (c *conn) removeBlocks(m *wire.RemoveBlocks) (wire.Message, error) {
 			continue
 		}
 		if strings.HasSuffix(name, ".index") {
-			c.s.indexes.drop(func(k indexKey) bool { return k.path == path })
+			c.s.indexes.forget(indexKey{reg.Application, path})
 		}
 		n++
 	}

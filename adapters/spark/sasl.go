@@ -13,10 +13,9 @@ import (
 
 // What Spark's SASL clients are given and say back: the protocol is unset, which the JDK spells "null".
 const (
-	saslRealm     = "default"
-	saslURI       = "null/default"
-	maxSealed     = 4 << 20 // bytes of a sealed message; spark.network.maxEncryptedBlockSize is 64 KiB
-	maxSealedText = sealStep
+	saslRealm = "default"
+	saslURI   = "null/default"
+	maxSealed = 256 << 10 // bytes of a sealed message; spark.network.sasl.maxEncryptedBlockSize is 64 KiB
 )
 
 // sealer writes bytes so that only the peer can read them.
@@ -129,7 +128,7 @@ func (s *saslSealer) write(w io.Writer, b []byte) error {
 	pooled := buffers.Get().(*[]byte)
 	defer buffers.Put(pooled)
 	for len(b) > 0 {
-		n := min(len(b), maxSealedText)
+		n := min(len(b), sealStep)
 		out := s.p.Seal(append((*pooled)[:0], 0, 0, 0, 0, 0, 0, 0, 0), b[:n])
 		binary.BigEndian.PutUint64(out, uint64(len(out)))
 		if _, err := w.Write(out); err != nil {

@@ -28,10 +28,9 @@ type Options struct {
 	StateDir       string        // registrations are kept here over restarts; "": not kept
 	MaxConnections int           // more are closed at once; 4,096
 	MaxFrame       int           // bytes of a request; 4 MiB
-	RequestBytes   int64         // memory of all requests and of the blocks that they opened and nobody has fetched yet; 64 MiB
+	RequestBytes   int64         // memory of all large requests and answers, and of the blocks that they opened and nobody has fetched yet; 64 MiB
 	IndexBytes     int           // memory of index files; 16 MiB
 	Patience       time.Duration // for a reader to take what is sent, and for a request to arrive once begun; 2 min
-	NoRDD          bool          // blocks of RDDs on disk are not served (spark.shuffle.service.fetch.rdd.enabled=false)
 
 	Log        *zap.Logger
 	Registerer prometheus.Registerer
@@ -209,7 +208,7 @@ func (s *Server) EndApplication(application string) {
 	if err := s.apps.drop(application); err != nil {
 		s.log.Warn("an application's registration stays in its file", zap.String("application", application), zap.Error(err))
 	}
-	s.indexes.drop(func(k indexKey) bool { return k.app == application })
+	s.indexes.dropAll(application)
 }
 
 // Applications lists those that are known, so that after a restart the caller can end what has ended meanwhile.
