@@ -138,6 +138,8 @@ func TestYARNListensBeyondLoopbackOnlyWhenAskedTo(t *testing.T) {
 		"yarn: {queues: [{queue: root.a}, {queue: a}]}":                      "there twice",
 		"yarn: {queues: [{queue: a/b}]}":                                     "write it as root.analytics.reports",
 		"yarn: {web_port: 70000}":                                            "yarn.web_port",
+		"yarn: {spark_placement: packed}":                                    "neither spread nor pack",
+		"yarn: {spark_placement: pack, spark_gang: true}":                    "",
 		"yarn: {enabled: true, host: 127.0.1.9}":                             "",
 		"broker: {insecure: true}\nyarn: {enabled: true, host: rm.example}":  "",
 		"yarn: {enabled: true, node_expirey: 10s}":                           `did you mean "yarn.node_expiry"`,

@@ -33,6 +33,8 @@ type YARN struct {
 	NodeWebPort   int               `yaml:"node_web_port"`      // of agents: logs
 	ShufflePort   int               `yaml:"shuffle_port"`       // of agents: MapReduce's map output
 	SparkPort     int               `yaml:"spark_shuffle_port"` // of agents: Spark's external shuffle service
+	Placement     string            `yaml:"spark_placement"`    // of executors whose application does not say: spread or pack
+	Gang          bool              `yaml:"spark_gang"`         // applications of Spark begin with all executors that they ask for, or wait whole, unless they say otherwise
 	Account       string            `yaml:"account"`            // runs containers of users without an account of their own
 	Env           map[string]string `yaml:"env"`                // of containers: JAVA_HOME, HADOOP_CONF_DIR, ...
 	HardCPU       bool              `yaml:"hard_cpu"`           // containers get no more than their vcores
@@ -40,6 +42,12 @@ type YARN struct {
 	Logs          YARNLogs          `yaml:"logs"`
 	Queues        []YARNQueue       `yaml:"queues"`
 }
+
+// How the executors of an application of Spark are placed.
+const (
+	PlacementSpread = "spread" // over the hosts of its data
+	PlacementPack   = "pack"   // on few hosts
+)
 
 // YARNQueue says who may use a queue, which is a role: root.a.b is a/b.
 type YARNQueue struct {
@@ -73,7 +81,7 @@ func defaultYARN() YARN {
 	return YARN{
 		Host: "127.0.0.1", ClientPort: 8032, SchedulerPort: 8030, AdminPort: 8033, WebPort: 8088,
 		NodeExpiry: Duration(time.Minute), MasterExpiry: Duration(15 * time.Minute), NodeWait: Duration(10 * time.Second), Preemption: Duration(15 * time.Second), MaxAttempts: 2, MinimumMemory: 1 << 30,
-		Env: map[string]string{}, Queues: []YARNQueue{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, SparkPort: 7337, Account: "nobody",
+		Env: map[string]string{}, Queues: []YARNQueue{}, NodePort: 8041, NodeWebPort: 8042, ShufflePort: 13562, SparkPort: 7337, Placement: PlacementSpread, Account: "nobody",
 		Logs: YARNLogs{Aggregate: true, Dir: "/tmp/logs", Suffix: "logs"},
 	}
 }
@@ -90,6 +98,8 @@ func (y *YARN) validate(insecure bool) error {
 		return fmt.Errorf("yarn.host: %q is neither a host name nor an IPv4 address", y.Host)
 	case y.MaxAttempts < 1:
 		return fmt.Errorf("yarn.max_attempts: %d is below 1", y.MaxAttempts)
+	case y.Placement != PlacementSpread && y.Placement != PlacementPack:
+		return fmt.Errorf("yarn.spark_placement: %q is neither %s nor %s", y.Placement, PlacementSpread, PlacementPack)
 	case y.MinimumMemory < 1<<20:
 		return fmt.Errorf("yarn.minimum_memory: %d bytes is below 1MiB", y.MinimumMemory)
 	case y.NodeExpiry <= 0 || y.MasterExpiry <= 0 || y.NodeWait <= 0 || y.Preemption <= 0:

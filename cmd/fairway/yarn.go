@@ -26,6 +26,7 @@ import (
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/broker/core"
 	"fairway/conf"
+	executors "fairway/frameworks/spark"
 	"fairway/frameworks/storage"
 )
 
@@ -62,7 +63,8 @@ func newResourceManager(c *conf.Config, load func() (*conf.Config, error), broke
 	o := resourcemanager.Options{
 		Broker: broker, Key: []byte(token), Host: y.Host, NodeExpiry: time.Duration(y.NodeExpiry), AgentTimeout: time.Duration(c.Broker.AgentTimeout),
 		MasterExpiry: time.Duration(y.MasterExpiry), NodeWait: time.Duration(y.NodeWait), PreemptionGrace: time.Duration(y.Preemption), MaxAttempts: y.MaxAttempts, MinimumMemory: int64(y.MinimumMemory >> 20), MasterShare: c.Broker.LauncherShare,
-		Kept: c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), ACLs: y.ACL.Enabled, Admins: admins(c), Version: version, Log: log, Registerer: admin.registry,
+		Spark: executors.Wish{Pack: y.Placement == conf.PlacementPack, Gang: y.Gang},
+		Kept:  c.Broker.JobsKept, Operators: append([]string{"root"}, c.Broker.Operators...), ACLs: y.ACL.Enabled, Admins: admins(c), Version: version, Log: log, Registerer: admin.registry,
 		Queues: func() (map[string]resourcemanager.Queue, error) {
 			now, err := load()
 			if err != nil {

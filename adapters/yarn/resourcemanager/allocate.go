@@ -92,6 +92,9 @@ func (m *Manager) registerMaster(ctx context.Context, c *hadooprpc.Caller, q *wi
 	}
 	a.dropAsks(t) // it states all of them
 	t.excluded = nil
+	if t.gang == nil {
+		t.gang = a.newGang()
+	}
 	r := &wire.RegisterApplicationMasterResponseProto{
 		MaximumCapability: m.cluster().largest.proto(), Queue: proto.String(a.queue.name), Application_ACLs: a.submission.GetAmContainerSpec().GetApplication_ACLs(),
 		SchedulerResourceTypes: []wire.SchedulerResourceTypes{wire.SchedulerResourceTypes_MEMORY, wire.SchedulerResourceTypes_CPU}, ResourceTypes: m.resourceTypes(),
@@ -341,7 +344,7 @@ func (a *application) hold(ctx context.Context, t *attempt) {
 	defer timer.Stop()
 	patient := false
 	for {
-		if len(t.ready) > 0 && len(a.accepted) == 0 || a.closing || isOver(t.state) {
+		if len(t.ready) > 0 && len(a.accepted) == 0 && a.gather(t, time.Now()) || a.closing || isOver(t.state) {
 			return
 		}
 		changed := a.await()
@@ -374,7 +377,11 @@ func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponse
 	r := &wire.AllocateResponseProto{
 		ResponseId: proto.Int32(following(t.responseID)), NumClusterNodes: proto.Int32(int32(s.active)), ApplicationPriority: &wire.PriorityProto{Priority: proto.Int32(a.priority)},
 	}
-	for _, c := range t.ready {
+	var ready []*container
+	if len(t.ready) > 0 && a.gather(t, now) {
+		ready, t.ready = t.ready, nil
+	}
+	for _, c := range ready {
 		if !t.given[c.node] {
 			t.given[c.node] = true
 			r.NmTokens = append(r.NmTokens, a.nodeToken(t, c.node))
@@ -389,7 +396,6 @@ func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponse
 			}
 		}
 	}
-	t.ready = nil
 	for _, c := range t.done {
 		r.CompletedContainerStatuses = append(r.CompletedContainerStatuses, c.status)
 	}

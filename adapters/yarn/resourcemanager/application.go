@@ -14,6 +14,7 @@ import (
 	"fairway/adapters/yarn/wire"
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/frameworks/spark"
 )
 
 // application is one application, from its submission until it is forgotten. Its own goroutine speaks with the broker
@@ -36,7 +37,8 @@ type application struct {
 	isUnmanaged bool
 	label       string // of asks that name none; "": none
 	masterLabel string
-	viewers     string // VIEW_APP of its submission
+	viewers     string     // VIEW_APP of its submission
+	wish        spark.Wish // of an application of Spark
 
 	wake chan struct{} // of capacity one: something waits to be sent, or a time has changed
 
@@ -130,6 +132,8 @@ type attempt struct {
 	responseID   int32
 	last         *wire.AllocateResponseProto
 	asks         *askTable
+	gang         *spark.Gang      // that its first executors begin in; nil: none, or it has begun
+	quiet        bool             // its asks are not stated, as the gang rests
 	excluded     map[string]bool  // hosts and racks
 	rules        map[string]*rule // that were registered, by tag
 	ready        []*container     // confirmed, not handed over

@@ -142,9 +142,9 @@ func (g *askGroup) restore(p place) {
 	g.dirty = true
 }
 
-// request is the group as the broker takes it. Racks that no agent is in are left out. spread, if any, says how many are
-// wanted on each of the hosts, in the order of their names.
-func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents []string, spread spreader) *v1.RequestGroup {
+// request is the group as the broker takes it. Racks that no agent is in are left out. policy, if any, says which hosts are wanted
+// in place of those of the rows.
+func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents []string, policy placer) *v1.RequestGroup {
 	g.version++
 	total := min(max(g.any.count, 0), 1<<24)
 	r := &v1.RequestGroup{
@@ -159,8 +159,8 @@ func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents 
 	for i, name := range names {
 		counts[i] = g.hosts[name].count
 	}
-	if spread != nil {
-		counts = spread(total, g.key.amount, names, counts)
+	if policy != nil {
+		names, counts = policy(g, total, names, counts)
 	}
 	for i, name := range names {
 		if counts[i] > 0 {
@@ -181,7 +181,7 @@ func (g *askGroup) request(racks map[string]bool, excludedHosts, excludedAgents 
 }
 
 // update is what the broker is to be told: groups that have changed, and groups of which nothing is left.
-func (t *askTable) update(racks map[string]bool, hosts []string, agents func(label string) []string, undelivered []*container, spread spreader) *v1.UpdateRequests {
+func (t *askTable) update(racks map[string]bool, hosts []string, agents func(label string) []string, undelivered []*container, policy placer) *v1.UpdateRequests {
 	u := &v1.UpdateRequests{}
 	for _, g := range t.byID {
 		if !g.dirty {
@@ -196,7 +196,7 @@ func (t *askTable) update(racks map[string]bool, hosts []string, agents func(lab
 			}
 			continue
 		}
-		r := g.request(racks, hosts, agents(g.label), spread)
+		r := g.request(racks, hosts, agents(g.label), policy)
 		if g.tag != nil {
 			g.tag.restrict(r)
 		}

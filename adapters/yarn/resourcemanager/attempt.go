@@ -104,9 +104,12 @@ func (a *application) ask() {
 		}
 	}
 	a.narrow(t)
-	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t), a.spreader(s)); u != nil {
+	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t), a.placer(s, t)); u != nil {
 		for _, g := range u.Groups {
 			g.NodeWaitNanos = int64(a.m.o.NodeWait)
+			if t.quiet {
+				g.Total, g.Hosts, g.Racks = 0, nil, nil
+			}
 		}
 		u.LastOffer = a.lastOffer
 		a.send(&v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: u}})
@@ -150,7 +153,7 @@ func (a *application) offered(offers []*v1.Offer) {
 			a.accept(t, o, where, nil, 1)
 		default:
 			g := t.asks.byID[o.Group]
-			if n := 0; g == nil || g.any.count <= 0 {
+			if n := 0; g == nil || g.any.count <= 0 || t.quiet {
 				a.decline(o, 0)
 			} else {
 				n = int(min(int64(o.Count), g.any.count))
@@ -292,6 +295,9 @@ func (a *application) confirmed(offer uint64) {
 		default:
 			t.ready = append(t.ready, c)
 		}
+	}
+	if t != nil && !a.closing && len(t.ready) > 0 {
+		a.gather(t, time.Now())
 	}
 	a.signal()
 }

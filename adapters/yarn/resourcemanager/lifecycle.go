@@ -368,6 +368,10 @@ func (a *application) expire(now time.Time) {
 	if r := a.reclaim; r != nil && !r.struck && !now.Before(r.due) {
 		a.preempt()
 	}
+	if due := t.gang.Due(); !due.IsZero() && !now.Before(due) && !t.unregistered {
+		a.gather(t, now)
+		a.signal()
+	}
 	if !a.resync.IsZero() && !now.Before(a.resync) {
 		a.resync = time.Time{}
 		a.later = a.endUnused
@@ -432,6 +436,9 @@ func (a *application) deadline(now time.Time) time.Duration {
 		}
 		if !t.notBefore.IsZero() {
 			sooner(t.notBefore)
+		}
+		if due := t.gang.Due(); !due.IsZero() {
+			sooner(due)
 		}
 	}
 	if !a.resync.IsZero() {

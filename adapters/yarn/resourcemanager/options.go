@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"fairway/broker/api"
+	"fairway/frameworks/spark"
 )
 
 // Options are what a Manager is made of. Broker, Key and Host are required. Zero values mean the default in brackets.
@@ -40,6 +41,7 @@ type Options struct {
 	MasterShare     float64       // part of a queue's share that masters may take; one always runs [0.2]
 	MaxAsks         int           // rows of one master's ask table [65536]
 	Kept            int           // applications that have ended and are remembered [10000]
+	Spark           spark.Wish    // for applications of Spark whose tags do not say otherwise [spread, no gang]
 
 	// Operators may do everything, in every queue.
 	Operators []string

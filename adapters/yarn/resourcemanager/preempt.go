@@ -11,12 +11,13 @@ import (
 
 	"fairway/adapters/yarn/wire"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/frameworks/spark"
 )
 
 // The broker asks an application for resources back when its queue is above its fair share and another waits below. The
 // master is told what is wanted, and what would be taken, and may release what it can spare best. When the grace is over,
 // containers are ended as YARN ends them: those that were not begun, then those of the lowest priority, newest first, as
-// CapacityScheduler chooses; the master never.
+// CapacityScheduler chooses (of Spark, frameworks/spark does); the master never.
 
 // parts is amounts by kind, in the broker's units.
 type parts map[string]int64
@@ -161,7 +162,7 @@ func (a *application) victims() (out []*container, tasks int64) {
 		still -= r.gain(agent, p)
 	}
 	wanted = min(wanted, still)
-	slices.SortStableFunc(candidates, sparing)
+	slices.SortStableFunc(candidates, a.sparing)
 	taken := map[*container]bool{}
 	for i, c := range candidates {
 		if tasks >= wanted {
@@ -217,7 +218,10 @@ func (r *reclaim) within(sum ...parts) bool {
 }
 
 // sparing compares containers by who is taken first.
-func sparing(x, y *container) int {
+func (a *application) sparing(x, y *container) int {
+	if a.kind == sparkType {
+		return spark.Sooner(x.executor(), y.executor())
+	}
 	idle := func(c *container) int {
 		switch {
 		case c.state == granted:
@@ -228,6 +232,11 @@ func sparing(x, y *container) int {
 		return 2
 	}
 	return cmp.Or(cmp.Compare(idle(x), idle(y)), cmp.Compare(y.priority, x.priority), cmp.Compare(y.task, x.task))
+}
+
+// executor is what Spark's policy knows of a container.
+func (c *container) executor() spark.Executor {
+	return spark.Executor{Known: c.state == delivered, Begun: c.running, Number: c.task}
 }
 
 // warn adds to an answer what is reclaimed, once for each time that it changes.

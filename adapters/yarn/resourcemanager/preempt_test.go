@@ -29,10 +29,13 @@ func contest(t *testing.T, change func(*core.Config, *Options)) (r *rig, big, sm
 }
 
 // run is a registered master in a queue.
-func (r *rig) run(queue string) *fakeMaster {
+func (r *rig) run(queue string, change ...func(*wire.ApplicationSubmissionContextProto)) *fakeMaster {
 	r.t.Helper()
 	i := r.submit(func(x *wire.ApplicationSubmissionContextProto) {
 		x.Queue, x.Resource = proto.String(queue), &wire.ResourceProto{Memory: proto.Int64(1024), VirtualCores: proto.Int32(1)}
+		for _, f := range change {
+			f(x)
+		}
 	})
 	r.sleep(time.Second)
 	am := r.master(i)
@@ -329,7 +332,9 @@ func TestPreemptionOff(t *testing.T) {
 // A queue whose first master finds no room is one that waits: a container of another gives way to it, and no master does.
 func TestPreemptionForMaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *core.Config, _ *Options) { c.Roles = []core.Role{{Path: "big", Weight: 2}, {Path: "small", Weight: 1}} })
+		r := newRig(t, func(c *core.Config, _ *Options) {
+			c.Roles = []core.Role{{Path: "big", Weight: 2}, {Path: "small", Weight: 1}}
+		})
 		r.agent("h1", "/r1", 6, 6144)
 		big := r.run("big")
 		big.get(5, asking(want(20, "*", 14, 1024)))
@@ -382,6 +387,33 @@ func TestPreemptionOverTheBroker(t *testing.T) {
 		r.sleep(5 * time.Minute)
 		if b, s := r.held(big), r.held(small); b != 8 || s != 4 {
 			t.Errorf("the shares are %d to %d", b, s)
+		}
+	})
+}
+
+// Of an application of Spark the newest executors go, whatever their priority, which is the number of their profile.
+func TestPreemptionOfExecutors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *core.Config, _ *Options) {
+			c.Roles = []core.Role{{Path: "big", Weight: 2}, {Path: "small", Weight: 1}}
+		})
+		r.agent("h1", "/r1", 6, 6144)
+		r.agent("h2", "/r1", 6, 6144)
+		big, small := r.run("big", wishing()), r.run("small")
+		big.get(7, asking(want(1, "*", 7, 1024)))
+		newest := big.get(3, asking(want(0, "*", 3, 1024)))
+		small.allocate(asking(want(20, "*", 9, 1024)))
+		r.sleep(31 * time.Second)
+		wanted := []string{newest[2], newest[1], newest[0]}
+		if contract, n, _, _ := big.heard(); !slices.Equal(contract, wanted) || n != 3 {
+			t.Fatalf("contract %v, %d tasks, want %v", contract, n, wanted)
+		}
+		r.sleep(16 * time.Second)
+		_, _, ended, _ := big.heard()
+		for _, name := range wanted {
+			if ended[name] != exitPreempted {
+				t.Errorf("%s has not ended so: %v", name, ended)
+			}
 		}
 	})
 }

@@ -224,6 +224,13 @@ func utf8Clean(all ...string) bool {
 func (a *application) adopt() error {
 	x, m := a.submission, a.m
 	a.isUnmanaged, a.keep = x.GetUnmanagedAm(), x.GetKeepContainersAcrossApplicationAttempts()
+	if a.kind == sparkType {
+		wish, err := m.o.Spark.With(a.tags)
+		if err != nil {
+			return hadooprpc.Errorf(hadooprpc.IllegalArgument, "%v", err)
+		}
+		a.wish = wish
+	}
 	a.adoptLabels()
 	a.viewers = viewACL(x)
 	a.limit = m.o.MaxAttempts
