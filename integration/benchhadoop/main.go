@@ -219,7 +219,7 @@ func (b *bench) side(ctx context.Context, side string, jobs []string) (err error
 	}
 	rss := int64(0)
 	for _, pid := range s.pids() {
-		rss += residentBytes(pid)
+		rss += report.ResidentBytes(pid)
 	}
 	b.r.RSSBytes[side] = max(b.r.RSSBytes[side], rss)
 	if s.admin != "" && !s.read {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -136,22 +134,6 @@ func (b *bench) write(ctx context.Context, path string, body []byte, replication
 		return err
 	}
 	return w.Close()
-}
-
-// residentBytes of a process: VmRSS.
-func residentBytes(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	s := bufio.NewScanner(bytes.NewReader(text))
-	for s.Scan() {
-		if f := strings.Fields(s.Text()); len(f) >= 2 && f[0] == "VmRSS:" {
-			n, _ := strconv.ParseInt(f[1], 10, 64)
-			return n << 10
-		}
-	}
-	return 0
 }
 
 func freeAddress() (string, error) {

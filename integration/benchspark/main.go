@@ -1,7 +1,3 @@
-// Command benchspark runs the same unmodified Spark applications on Fairway and on real YARN as it comes: same HDFS, same Spark,
-// same box, in turn, the daemons of the other stopped. Each agent and each NodeManager is on a host of its own, a network
-// namespace, as both shuffle services listen on one port of every host. It writes build/results/bench-spark.json and fails
-// when a bar is missed. It needs root.
 package main
 
 import (
@@ -204,7 +200,7 @@ func (b *bench) side(ctx context.Context, name string, jobs []string) (err error
 	}
 	rss := int64(0)
 	for _, pid := range s.pids() {
-		rss += residentBytes(pid)
+		rss += report.ResidentBytes(pid)
 	}
 	b.r.RSSBytes[name] = max(b.r.RSSBytes[name], rss)
 	return nil

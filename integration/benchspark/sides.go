@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
@@ -100,20 +96,4 @@ func (b *bench) startFairway(ctx context.Context) (*side, error) {
 		}
 		return pids
 	}}, nil
-}
-
-// residentBytes of a process: VmRSS.
-func residentBytes(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	s := bufio.NewScanner(bytes.NewReader(text))
-	for s.Scan() {
-		if f := strings.Fields(s.Text()); len(f) >= 2 && f[0] == "VmRSS:" {
-			n, _ := strconv.ParseInt(f[1], 10, 64)
-			return n << 10
-		}
-	}
-	return 0
 }

@@ -1,2 +1,3 @@
-// Package report writes the results of the demo, the tiers and the benchmarks, as JSON for programs.
+// Package report writes the results of the demo, the tiers and the benchmarks, as JSON for programs, and says what they measure
+// of processes.
 package report
