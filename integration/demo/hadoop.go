@@ -13,12 +13,13 @@ import (
 	"fairway/frameworks/storage"
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
+	"fairway/integration/spark"
 	"fairway/integration/text"
 )
 
-// unmodified runs Apache Hadoop's own wordcount, with its own client, ApplicationMaster and tasks, beside the native one on
-// the same file, and checks both.
-func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, confDir string, fs storage.FS, step func(string, ...any)) (bool, error) {
+// unmodified runs Apache Hadoop's own wordcount, with its own client, ApplicationMaster and tasks, beside the native one and,
+// in a third role, one in PySpark (nil: it is left out), all on the same file, and checks them.
+func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, engine *spark.Install, confDir string, fs storage.FS, step func(string, ...any)) (bool, error) {
 	want, err := text.Write(ctx, fs, "/demo/small", 1, 3*blockSize/2, blockSize)
 	if err != nil {
 		return false, err
@@ -26,8 +27,13 @@ func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, conf
 	if err := fs.Mkdir(ctx, "/tmp/hadoop-yarn/staging", os.ModeSticky|0o777); err != nil {
 		return false, err
 	}
-	step("Hadoop's own wordcount (its client, ApplicationMaster and tasks, unmodified) beside the native one")
-	var hadoopTook, nativeTook time.Duration
+	outs := []string{"/demo/out-hadoop", "/demo/out-beside"}
+	beside := ""
+	if engine != nil {
+		outs, beside = append(outs, "/demo/out-spark"), " and one in PySpark (unmodified too)"
+	}
+	step("Hadoop's own wordcount (its client, ApplicationMaster and tasks, unmodified) beside the native one%s", beside)
+	var hadoopTook, nativeTook, sparkTook time.Duration
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		res, err := in.Client(confDir, "").RunJob(gctx, in.ExamplesJar(), "wordcount", "-Dmapreduce.job.queuename="+second, "/demo/small", "/demo/out-hadoop")
@@ -41,6 +47,13 @@ func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, conf
 		}
 		return err
 	})
+	if engine != nil {
+		g.Go(func() error {
+			res, err := sparkWords(gctx, engine, confDir, "/demo/small", "/demo/out-spark")
+			sparkTook = res.Took
+			return err
+		})
+	}
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
@@ -50,7 +63,7 @@ func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, conf
 	}
 	fmt.Print(jobs)
 	right := true
-	for _, out := range []string{"/demo/out-hadoop", "/demo/out-beside"} {
+	for _, out := range outs {
 		got, err := text.ReadCounts(ctx, fs, out)
 		if err != nil {
 			return false, err
@@ -60,7 +73,11 @@ func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, conf
 			step("%s differs in %d words: %s", out, len(bad), strings.Join(bad[:min(3, len(bad))], "; "))
 		}
 	}
-	step("Hadoop's took %.1f s, the native one %.1f s; both are right: %v", hadoopTook.Seconds(), nativeTook.Seconds(), right)
+	took := fmt.Sprintf("Hadoop's took %.1f s, the native one %.1f s", hadoopTook.Seconds(), nativeTook.Seconds())
+	if engine != nil {
+		took += fmt.Sprintf(", PySpark's %.1f s", sparkTook.Seconds())
+	}
+	step("%s; all are right: %v", took, right)
 	return right, nil
 }
 

@@ -1,6 +1,7 @@
 // Command demo is Fairway's main job on real engines: HDFS with three DataNodes on two racks, a broker, three agents that
-// bear the DataNodes' names, and two MapReduce jobs that share the cluster 2:1. It checks both results against an
-// independent count and writes build/results/demo.json. Without a JDK it runs what needs none and says what it left out.
+// bear the DataNodes' names, and two MapReduce jobs that share the cluster 2:1; then Hadoop's own and PySpark's word counts,
+// unmodified, beside ours. It checks all results against an independent count and writes build/results/demo.json. Without a JDK
+// it runs what needs none and says what it left out.
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
 	"fairway/integration/report"
+	"fairway/integration/spark"
 	"fairway/integration/text"
 )
 
@@ -37,6 +39,7 @@ const (
 	blockSize = 1 << 20
 	first     = "analytics" // weight 2
 	second    = "batch"     // weight 1
+	third     = "reports"   // weight 1, of Spark
 )
 
 // result is build/results/demo.json.
@@ -80,8 +83,12 @@ func run(ctx context.Context, binary, cache, out string) error {
 	step := func(format string, args ...any) {
 		fmt.Printf("[%5.1fs] %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	step("fetching Hadoop (cached in %s after the first time)", cache)
+	step("fetching Hadoop and Spark (cached in %s after the first time)", cache)
 	install, err := hadoop.Fetch(ctx, cache, nil)
+	if err != nil {
+		return err
+	}
+	engine, err := fetchSpark(ctx, cache, step)
 	if err != nil {
 		return err
 	}
@@ -108,7 +115,7 @@ func run(ctx context.Context, binary, cache, out string) error {
 		return err
 	}
 	c, err := cluster.Start(ctx, cluster.Options{Binary: binary, Agents: agents, HadoopDir: conf,
-		Config: fmt.Sprintf("roles: [{path: %s, weight: 2}, {path: %s, weight: 1}]\nlog: {level: warn}\n", first, second) + yarn.Config("")})
+		Config: fmt.Sprintf("roles: [{path: %s, weight: 2}, {path: %s, weight: 1}, {path: %s, weight: 1}]\nlog: {level: warn}\n", first, second, third) + yarn.Config("")})
 	if err != nil {
 		return err
 	}
@@ -117,7 +124,7 @@ func run(ctx context.Context, binary, cache, out string) error {
 			fmt.Fprintln(os.Stderr, "demo:", err)
 		}
 	}()
-	r, err := jobs(ctx, c, dfs, install, conf, step)
+	r, err := jobs(ctx, c, dfs, install, engine, conf, step)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("interrupted; everything that was started is stopped")
@@ -140,7 +147,7 @@ func hostNames(list []hadoop.Host) string {
 }
 
 // jobs loads the text, runs the two jobs and the control, and checks.
-func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, install hadoop.Install, conf string, step func(string, ...any)) (result, error) {
+func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, install hadoop.Install, engine *spark.Install, conf string, step func(string, ...any)) (result, error) {
 	r := result{InputBytes: files * fileSize}
 	fs, err := hdfs.Opener(hdfs.Options{ConfDir: dfs.ConfDir})(ctx, "", "")
 	if err != nil {
@@ -215,15 +222,15 @@ func jobs(ctx context.Context, c *cluster.Cluster, dfs *hadoop.HDFS, install had
 			step("%s: all %d words are right", out, len(want))
 		}
 	}
-	step("control run: wordcount of three files without preferences")
+	step("control run: wordcount of one file without preferences")
 	var control *v1.Job
 	g, gctx = errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		control, err = submit(gctx, c, "wordcount", "hdfs:///demo/text/part-0[0-2].txt", "hdfs:///demo/out-control", "--role", first, "--no-locality")
+		control, err = submit(gctx, c, "wordcount", "hdfs:///demo/text/part-00.txt", "hdfs:///demo/out-control", "--role", first, "--no-locality")
 		return err
 	})
 	g.Go(func() error {
-		right, err := unmodified(gctx, c, install, conf, fs, step)
+		right, err := unmodified(gctx, c, install, engine, conf, fs, step)
 		r.Verified = r.Verified && right
 		return err
 	})
