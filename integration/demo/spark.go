@@ -22,10 +22,6 @@ counts.map(lambda count: "%s\t%d" % count).saveAsTextFile(sys.argv[2])
 
 // fetchSpark gives nil, and says so, where Spark is left out as there is no Python for it.
 func fetchSpark(ctx context.Context, cache string, step func(string, ...any)) (*spark.Install, error) {
-	cache, err := filepath.Abs(cache) // executors run elsewhere
-	if err != nil {
-		return nil, err
-	}
 	in, err := spark.Fetch(ctx, cache, spark.Version, nil)
 	if errors.Is(err, spark.ErrNoPython) {
 		step("leaving PySpark out: %v", err)
