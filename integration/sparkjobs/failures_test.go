@@ -150,7 +150,7 @@ func TestAgentKilled(t *testing.T) {
 		}
 	}
 	if victim < 0 {
-		t.Skip("all executors are where the master is")
+		t.Fatal("all executors are where the master is")
 	}
 	r.Agent(victim).Kill()
 	for _, p := range processes(onHost(hosts()[victim].Name), r.Dir) { // the host is lost, not only the agent
@@ -159,4 +159,7 @@ func TestAgentKilled(t *testing.T) {
 	g.let(t, "open")
 	res := a.wait(t, r, 4*time.Minute)
 	check(t, said(res.Stdout), map[string]string{"total": "6"})
+	if n := g.count("started-"); n < 7 { // the lost one again
+		t.Errorf("%d tasks have started", n)
+	}
 }
