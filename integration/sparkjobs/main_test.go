@@ -125,8 +125,8 @@ type rig struct {
 	shuffle int    // port of the shuffle service
 }
 
-// startRig starts a cluster; more is YAML for the yarn section, such as "node_expiry: 10s".
-func startRig(ctx context.Context, more string) (*rig, error) {
+// startRig starts a cluster; more is YAML for the yarn section, such as "node_expiry: 10s", and env of its daemons.
+func startRig(ctx context.Context, more string, env ...string) (*rig, error) {
 	yarn, err := cluster.FreeSpark()
 	if err != nil {
 		return nil, err
@@ -152,7 +152,7 @@ func startRig(ctx context.Context, more string) (*rig, error) {
 		agents = append(agents, cluster.Agent{Host: h.Name, Rack: h.Rack, CPU: "3", Memory: "6GiB"})
 	}
 	r.Cluster, err = cluster.Start(ctx, cluster.Options{
-		Binary: world.binary, Agents: agents, HadoopDir: r.confDir,
+		Binary: world.binary, Agents: agents, HadoopDir: r.confDir, Env: env,
 		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}, {path: full, limit: {cpu: 1}}]\n" + yarn.Config(more) + "log: {level: debug, format: console}\n",
 	})
 	return r, err
