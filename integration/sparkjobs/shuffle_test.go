@@ -7,18 +7,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairway/integration/spark"
 )
 
 // Executors leave between the two halves of a shuffle, and what they wrote is read from the agents' shuffle service: nothing is
-// computed again. So it is with an application's secret, by SASL and by Spark's own protocol with AES.
+// computed again. So it is with an application's secret, by SASL, with and without encryption, and by Spark's own protocol with AES.
 func TestShuffleService(t *testing.T) {
 	for name, conf := range map[string]map[string]string{
-		"plain": nil,
-		"sasl":  {"spark.authenticate": "true"},
-		"aes":   {"spark.authenticate": "true", "spark.network.crypto.enabled": "true"},
+		"plain":  nil,
+		"sasl":   {"spark.authenticate": "true"},
+		"sealed": {"spark.authenticate": "true", "spark.authenticate.enableSaslEncryption": "true"},
+		"aes":    {"spark.authenticate": "true", "spark.network.crypto.enabled": "true"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "aes" {
+			if name == "aes" || name == "sealed" {
 				long(t)
 			}
 			c := world.rig.serviced(withAccount)
@@ -26,25 +29,60 @@ func TestShuffleService(t *testing.T) {
 			for k, v := range conf {
 				c.Conf[k] = v
 			}
-			res := world.rig.submit(t, c, 4*time.Minute, program(t, "shuffle.py"), "4")
-			check(t, said(res.Stdout), map[string]string{"groups": "600", "left": "0", "values": "60000"})
-			h := world.rig.history(t, res.Application)
-			if len(h.failed) != 0 || len(h.removed) == 0 || h.added < 2 {
-				t.Errorf("tasks failed: %v; %d executors came; these went: %q", h.failed, h.added, h.removed)
-			}
-			seen := map[int]bool{}
-			for _, s := range h.stages {
-				if s.attempt != 0 || seen[s.id] {
-					t.Errorf("stage %d ran again: %v", s.id, h.stages)
-				}
-				seen[s.id] = true
-			}
-			if len(h.stages) != 3 { // the first half and a pass over it, and another pass
-				t.Errorf("stages %v", h.stages)
-			}
-			refused(t, world.rig, res.Application)
+			checkShuffle(t, world.rig, world.rig.submit(t, c, 4*time.Minute, program(t, "shuffle.py"), "4"))
 		})
 	}
+}
+
+// checkShuffle holds that executors left in the middle of shuffle.py and that nothing was computed again.
+func checkShuffle(t *testing.T, r *rig, res spark.Result) {
+	t.Helper()
+	check(t, said(res.Stdout), map[string]string{"groups": "600", "left": "0", "values": "60000"})
+	h := r.history(t, res.Application)
+	if len(h.failed) != 0 || len(h.removed) == 0 || h.added < 2 {
+		t.Errorf("tasks failed: %v; %d executors came; these went: %q", h.failed, h.added, h.removed)
+	}
+	seen := map[int]bool{}
+	for _, s := range h.stages {
+		if s.attempt != 0 || seen[s.id] {
+			t.Errorf("stage %d ran again: %v", s.id, h.stages)
+		}
+		seen[s.id] = true
+	}
+	if len(h.stages) != 3 { // the first half and a pass over it, and another pass
+		t.Errorf("stages %v", h.stages)
+	}
+	refused(t, r, res.Application)
+}
+
+// Every agent is killed and started again after the executors have left: what they wrote is still served, to who knows the
+// application's secret.
+func TestShuffleServiceAfterRestart(t *testing.T) {
+	long(t)
+	r, err := startRig(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.stop()
+	g := newGate(t)
+	c := r.serviced(withAccount)
+	c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
+	c.Conf["spark.authenticate"] = "true"
+	a := beginApplication(t.Context(), c, program(t, "shuffle.py"), "4", g.dir)
+	a.await(t, "the executors' leaving", 4*time.Minute, func() bool { return g.count("left") == 1 })
+	for i := range hosts() {
+		r.Agent(i).Kill()
+	}
+	for i := range hosts() {
+		if err := r.StartAgent(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.WaitAgents(t.Context(), len(hosts())); err != nil {
+		t.Fatal(err)
+	}
+	g.let(t, "go")
+	checkShuffle(t, r, a.wait(t, r, 3*time.Minute))
 }
 
 // What is kept on disk is read from the shuffle service after its executors have gone, where the client says so.
