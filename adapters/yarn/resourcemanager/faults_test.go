@@ -405,3 +405,30 @@ func TestKill(t *testing.T) {
 		}
 	})
 }
+
+// Failures of longer ago than the validity interval do not count.
+func TestFailuresOfLongAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.agent("h1", "/r1", 8, 16384)
+		i := r.submit(func(x *wire.ApplicationSubmissionContextProto) {
+			x.MaxAppAttempts, x.AttemptFailuresValidityInterval = proto.Int32(2), proto.Int64(60_000)
+		})
+		fail := func() {
+			t.Helper()
+			am := r.master(i)
+			r.where(am.container).finish(am.container, 1, "")
+			r.sleep(time.Second)
+		}
+		fail()
+		r.sleep(time.Minute)
+		fail()
+		if s := r.report(i).GetYarnApplicationState(); s != wire.YarnApplicationStateProto_ACCEPTED {
+			t.Fatalf("%v after one failure within the interval", s)
+		}
+		fail()
+		if rep := r.report(i); rep.GetYarnApplicationState() != wire.YarnApplicationStateProto_FAILED || !strings.Contains(rep.GetDiagnostics(), "failed 2 times in previous 60000 milliseconds") {
+			t.Errorf("%v", rep)
+		}
+	})
+}
