@@ -86,3 +86,47 @@ func (r *rig) waiting(t *testing.T, path string) uint32 {
 	t.Fatalf("no role %s", path)
 	return 0
 }
+
+// An application has all of the cluster when one of another role comes: it loses what is above its share, its executors with
+// status -102, which Spark counts against nobody: no task may fail here, and none does.
+func TestExecutorsArePreempted(t *testing.T) {
+	long(t)
+	r, err := startRig(t.Context(), "preemption_grace: 2s", "FAIRWAY_BROKER_RECLAIM_AFTER=6s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.stop()
+	var gates [2]gate
+	var apps [2]*application
+	for i, x := range []struct {
+		queue string
+		tasks int // that run once it has come
+	}{{"analytics", 8}, {"batch", 2}} { // nine processors, one for each master
+		gates[i] = newGate(t)
+		c := r.serviced(withAccount)
+		c.Conf["spark.task.maxFailures"] = "1"
+		apps[i] = beginApplication(t.Context(), c, append([]string{"--queue", x.queue}, gates[i].args(t, 12)...)...)
+		apps[i].await(t, "its tasks", 3*time.Minute, func() bool { return gates[i].count("started-") >= x.tasks })
+	}
+	id := gates[0].application(t)
+	apps[0].await(t, "its share of executors", time.Minute, func() bool { return len(executors(id)) == 5 })
+	if n := gates[1].count("started-"); n != 2 {
+		t.Errorf("the application in batch runs %d tasks, want 2", n)
+	}
+	for _, g := range gates {
+		g.let(t, "open")
+	}
+	for _, a := range apps {
+		res := a.wait(t, r, 4*time.Minute)
+		check(t, said(res.Stdout), map[string]string{"total": "12"})
+	}
+	preempted := 0
+	for _, why := range r.history(t, id).removed {
+		if strings.Contains(why, "preempted") {
+			preempted++
+		}
+	}
+	if preempted != 3 {
+		t.Errorf("%d executors were preempted by Spark's own word, want 3", preempted)
+	}
+}
