@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -112,7 +113,7 @@ func newAgentDaemon(c *conf.Config, log *zap.Logger, endTasks bool) (*agentDaemo
 	}); err != nil {
 		return nil, err
 	}
-	o, err := agentOptions(c, log)
+	o, err := agentOptions(c, log, d.admin.registry)
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +124,8 @@ func newAgentDaemon(c *conf.Config, log *zap.Logger, endTasks bool) (*agentDaemo
 	return d, err
 }
 
-// agentOptions are the options that the configuration decides.
-func agentOptions(c *conf.Config, log *zap.Logger) (agent.Options, error) {
+// agentOptions are the options that the configuration decides; metrics are of what is opened for them, nil: of none.
+func agentOptions(c *conf.Config, log *zap.Logger, metrics prometheus.Registerer) (agent.Options, error) {
 	g := c.Agent
 	declared, err := resources(g.Resources, g.Ports)
 	if err != nil {
@@ -141,7 +142,7 @@ func agentOptions(c *conf.Config, log *zap.Logger) (agent.Options, error) {
 	}
 	mux := storage.NewMux(openers(c), "")
 	var services []service.Service
-	if yarn, err := nodeManager(c, log); err != nil {
+	if yarn, err := nodeManager(c, log, metrics); err != nil {
 		return agent.Options{}, err
 	} else if yarn != nil {
 		services = append(services, yarn)

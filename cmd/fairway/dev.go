@@ -136,7 +136,7 @@ func (a *app) devAgent(c *conf.Config, o devOptions, i int, dir string, broker a
 	if len(o.racks) > 0 {
 		ac.Agent.Rack = o.racks[i]
 	}
-	ao, err := agentOptions(&ac, log)
+	ao, err := agentOptions(&ac, log, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
@@ -130,7 +131,7 @@ func (r *resourceManager) run(ctx context.Context, ready <-chan struct{}) error 
 }
 
 // nodeManager is an agent's side of YARN; nil if YARN is off.
-func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
+func nodeManager(c *conf.Config, log *zap.Logger, metrics prometheus.Registerer) (service.Service, error) {
 	y := c.YARN
 	if !y.Enabled {
 		return nil, nil
@@ -165,8 +166,8 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 		return nil, usageError{err}
 	}
 	mux := storage.NewMux(openers(c), url)
-	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle")})
-	sparkShuffle := spark.New(spark.Options{Listen: listen(y.SparkPort), StateDir: filepath.Join(work, "spark_shuffle"), Log: log.Named("spark_shuffle")})
+	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle"), Registerer: metrics})
+	sparkShuffle := spark.New(spark.Options{Listen: listen(y.SparkPort), StateDir: filepath.Join(work, "spark_shuffle"), Log: log.Named("spark_shuffle"), Registerer: metrics})
 	return nodemanager.New(nodemanager.Options{
 		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle, sparkShuffle},
 		Env: env, Account: y.Account, HardCPU: y.HardCPU, ACLs: y.ACL.Enabled, Admins: admins(c), LogServer: y.Logs.Server, CacheBytes: int64(c.Agent.CacheSize),
