@@ -3353,6 +3353,7 @@ type JobProgress struct {
 	Progress        []*Progress            `protobuf:"bytes,3,rep,name=progress,proto3" json:"progress,omitempty"`
 	Counters        []*Counter             `protobuf:"bytes,4,rep,name=counters,proto3" json:"counters,omitempty"`
 	TrackingAddress string                 `protobuf:"bytes,5,opt,name=tracking_address,json=trackingAddress,proto3" json:"tracking_address,omitempty"`
+	Labels          map[string]string      `protobuf:"bytes,6,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // beside those that the job was submitted with, which win
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3422,9 +3423,16 @@ func (x *JobProgress) GetTrackingAddress() string {
 	return ""
 }
 
+func (x *JobProgress) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 type Progress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "map", "reduce"
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "map", "reduce"; what follows ": " is shown where there is room
 	Total         uint32                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	Running       uint32                 `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"`
 	Done          uint32                 `protobuf:"varint,4,opt,name=done,proto3" json:"done,omitempty"`
@@ -7146,13 +7154,17 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06Revive\"\v\n" +
 	"\tHeartbeat\"5\n" +
 	"\tReconcile\x12(\n" +
-	"\x05tasks\x18\x01 \x03(\v2\x12.fairway.v1.TaskIDR\x05tasks\"\xdf\x01\n" +
+	"\x05tasks\x18\x01 \x03(\v2\x12.fairway.v1.TaskIDR\x05tasks\"\xd7\x02\n" +
 	"\vJobProgress\x12*\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x14.fairway.v1.JobPhaseR\x05phase\x12\x16\n" +
 	"\x06status\x18\x02 \x01(\tR\x06status\x120\n" +
 	"\bprogress\x18\x03 \x03(\v2\x14.fairway.v1.ProgressR\bprogress\x12/\n" +
 	"\bcounters\x18\x04 \x03(\v2\x13.fairway.v1.CounterR\bcounters\x12)\n" +
-	"\x10tracking_address\x18\x05 \x01(\tR\x0ftrackingAddress\"\x96\x01\n" +
+	"\x10tracking_address\x18\x05 \x01(\tR\x0ftrackingAddress\x12;\n" +
+	"\x06labels\x18\x06 \x03(\v2#.fairway.v1.JobProgress.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x96\x01\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\rR\x05total\x12\x18\n" +
@@ -7520,7 +7532,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -7614,8 +7626,9 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	nil,                         // 89: fairway.v1.Command.EnvEntry
 	nil,                         // 90: fairway.v1.AgentInfo.AttributesEntry
 	nil,                         // 91: fairway.v1.Offer.AttributesEntry
-	nil,                         // 92: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 93: fairway.v1.Job.LabelsEntry
+	nil,                         // 92: fairway.v1.JobProgress.LabelsEntry
+	nil,                         // 93: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 94: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	88,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
@@ -7683,105 +7696,106 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
 	42,  // 63: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
 	43,  // 64: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
-	3,   // 65: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
-	43,  // 66: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
-	48,  // 67: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
-	49,  // 68: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
-	50,  // 69: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
-	7,   // 70: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
-	51,  // 71: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
-	52,  // 72: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
-	53,  // 73: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
-	54,  // 74: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
-	57,  // 75: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
-	55,  // 76: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
-	56,  // 77: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
-	13,  // 78: fairway.v1.FrameworkEvent.resized:type_name -> fairway.v1.TaskResized
-	47,  // 79: fairway.v1.FrameworkEvent.reclaim:type_name -> fairway.v1.Reclaim
-	4,   // 80: fairway.v1.Reclaim.shape:type_name -> fairway.v1.Resources
-	4,   // 81: fairway.v1.Reclaim.most:type_name -> fairway.v1.Resources
-	7,   // 82: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
-	13,  // 83: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
-	33,  // 84: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
-	6,   // 85: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
-	4,   // 86: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
-	4,   // 87: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
-	4,   // 88: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
-	4,   // 89: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
-	4,   // 90: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
-	4,   // 91: fairway.v1.Role.used:type_name -> fairway.v1.Resources
-	4,   // 92: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
-	60,  // 93: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
-	60,  // 94: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
-	14,  // 95: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
-	4,   // 96: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
-	4,   // 97: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
-	20,  // 98: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
-	66,  // 99: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
-	11,  // 100: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	92,  // 101: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
-	3,   // 102: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
-	42,  // 103: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
-	43,  // 104: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
-	4,   // 105: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	93,  // 106: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
-	7,   // 107: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
-	3,   // 108: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	70,  // 109: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	79,  // 110: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	78,  // 111: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
-	77,  // 112: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
-	4,   // 113: fairway.v1.Reclaiming.shape:type_name -> fairway.v1.Resources
-	4,   // 114: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
-	4,   // 115: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
-	4,   // 116: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
-	4,   // 117: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	80,  // 118: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	83,  // 119: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
-	6,   // 120: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
-	0,   // 121: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
-	4,   // 122: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
-	7,   // 123: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
-	2,   // 124: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	86,  // 125: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	87,  // 126: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
-	17,  // 127: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
-	27,  // 128: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
-	58,  // 129: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
-	61,  // 130: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
-	63,  // 131: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
-	64,  // 132: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	67,  // 133: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	69,  // 134: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	71,  // 135: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	73,  // 136: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 137: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	73,  // 138: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	75,  // 139: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	73,  // 140: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	81,  // 141: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	84,  // 142: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	21,  // 143: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	46,  // 144: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	59,  // 145: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	62,  // 146: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	60,  // 147: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	65,  // 148: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	68,  // 149: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	70,  // 150: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	72,  // 151: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	70,  // 152: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	70,  // 153: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	70,  // 154: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	70,  // 155: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	76,  // 156: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	82,  // 157: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	85,  // 158: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	143, // [143:159] is the sub-list for method output_type
-	127, // [127:143] is the sub-list for method input_type
-	127, // [127:127] is the sub-list for extension type_name
-	127, // [127:127] is the sub-list for extension extendee
-	0,   // [0:127] is the sub-list for field type_name
+	92,  // 65: fairway.v1.JobProgress.labels:type_name -> fairway.v1.JobProgress.LabelsEntry
+	3,   // 66: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
+	43,  // 67: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
+	48,  // 68: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
+	49,  // 69: fairway.v1.FrameworkEvent.offers:type_name -> fairway.v1.Offers
+	50,  // 70: fairway.v1.FrameworkEvent.rescind:type_name -> fairway.v1.RescindOffer
+	7,   // 71: fairway.v1.FrameworkEvent.status:type_name -> fairway.v1.TaskStatus
+	51,  // 72: fairway.v1.FrameworkEvent.agent_lost:type_name -> fairway.v1.AgentLost
+	52,  // 73: fairway.v1.FrameworkEvent.refused:type_name -> fairway.v1.Refused
+	53,  // 74: fairway.v1.FrameworkEvent.kill_job:type_name -> fairway.v1.KillJob
+	54,  // 75: fairway.v1.FrameworkEvent.state_saved:type_name -> fairway.v1.StateSaved
+	57,  // 76: fairway.v1.FrameworkEvent.requests_changed:type_name -> fairway.v1.RequestsChanged
+	55,  // 77: fairway.v1.FrameworkEvent.accepted:type_name -> fairway.v1.Accepted
+	56,  // 78: fairway.v1.FrameworkEvent.role_changed:type_name -> fairway.v1.RoleChanged
+	13,  // 79: fairway.v1.FrameworkEvent.resized:type_name -> fairway.v1.TaskResized
+	47,  // 80: fairway.v1.FrameworkEvent.reclaim:type_name -> fairway.v1.Reclaim
+	4,   // 81: fairway.v1.Reclaim.shape:type_name -> fairway.v1.Resources
+	4,   // 82: fairway.v1.Reclaim.most:type_name -> fairway.v1.Resources
+	7,   // 83: fairway.v1.FrameworkRegistered.tasks:type_name -> fairway.v1.TaskStatus
+	13,  // 84: fairway.v1.FrameworkRegistered.resized:type_name -> fairway.v1.TaskResized
+	33,  // 85: fairway.v1.Offers.offers:type_name -> fairway.v1.Offer
+	6,   // 86: fairway.v1.Refused.tasks:type_name -> fairway.v1.TaskID
+	4,   // 87: fairway.v1.Cluster.total:type_name -> fairway.v1.Resources
+	4,   // 88: fairway.v1.Cluster.used:type_name -> fairway.v1.Resources
+	4,   // 89: fairway.v1.Cluster.offered:type_name -> fairway.v1.Resources
+	4,   // 90: fairway.v1.Role.guarantee:type_name -> fairway.v1.Resources
+	4,   // 91: fairway.v1.Role.limit:type_name -> fairway.v1.Resources
+	4,   // 92: fairway.v1.Role.used:type_name -> fairway.v1.Resources
+	4,   // 93: fairway.v1.Role.offered:type_name -> fairway.v1.Resources
+	60,  // 94: fairway.v1.ListRolesResponse.roles:type_name -> fairway.v1.Role
+	60,  // 95: fairway.v1.SetRoleRequest.role:type_name -> fairway.v1.Role
+	14,  // 96: fairway.v1.Agent.info:type_name -> fairway.v1.AgentInfo
+	4,   // 97: fairway.v1.Agent.used:type_name -> fairway.v1.Resources
+	4,   // 98: fairway.v1.Agent.offered:type_name -> fairway.v1.Resources
+	20,  // 99: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
+	66,  // 100: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
+	11,  // 101: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
+	93,  // 102: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	3,   // 103: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
+	42,  // 104: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
+	43,  // 105: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
+	4,   // 106: fairway.v1.Job.used:type_name -> fairway.v1.Resources
+	94,  // 107: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	7,   // 108: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
+	3,   // 109: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
+	70,  // 110: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	79,  // 111: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	78,  // 112: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
+	77,  // 113: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
+	4,   // 114: fairway.v1.Reclaiming.shape:type_name -> fairway.v1.Resources
+	4,   // 115: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
+	4,   // 116: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
+	4,   // 117: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
+	4,   // 118: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
+	80,  // 119: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	83,  // 120: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	6,   // 121: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
+	0,   // 122: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
+	4,   // 123: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
+	7,   // 124: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
+	2,   // 125: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
+	86,  // 126: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	87,  // 127: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	17,  // 128: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
+	27,  // 129: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
+	58,  // 130: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
+	61,  // 131: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
+	63,  // 132: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
+	64,  // 133: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
+	67,  // 134: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	69,  // 135: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	71,  // 136: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	73,  // 137: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	74,  // 138: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	73,  // 139: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	75,  // 140: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	73,  // 141: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	81,  // 142: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	84,  // 143: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 144: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 145: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	59,  // 146: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	62,  // 147: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	60,  // 148: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	65,  // 149: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	68,  // 150: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	70,  // 151: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	72,  // 152: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	70,  // 153: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	70,  // 154: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	70,  // 155: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	70,  // 156: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	76,  // 157: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	82,  // 158: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	85,  // 159: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	144, // [144:160] is the sub-list for method output_type
+	128, // [128:144] is the sub-list for method input_type
+	128, // [128:128] is the sub-list for extension type_name
+	128, // [128:128] is the sub-list for extension extendee
+	0,   // [0:128] is the sub-list for field type_name
 }
 
 func init() { file_fairwayv1_fairway_proto_init() }
@@ -7843,7 +7857,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   90,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
