@@ -217,7 +217,7 @@ func TestGangsOverARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := neighbours(t)
 		r.agent("h1", "/r1", 5, 5120)
-		begun, waits := r.run("a", wishing("fairway.gang=2")), r.run("b", wishing("fairway.gang=2"))
+		begun, waits := r.run("a", wishing("fairway.gang=3")), r.run("b", wishing("fairway.gang=2"))
 		if n := begun.handed(asking(want(0, "*", 2, 1024))); n != 2 {
 			t.Fatalf("%d executors come together", n)
 		}
@@ -243,8 +243,8 @@ func TestGangsOverARestart(t *testing.T) {
 		waits.finish(wire.FinalApplicationStatusProto_APP_SUCCEEDED)
 		r.where(waits.container).finish(waits.container, 0, "")
 		r.sleep(time.Second)
-		if n := begun.handed(asking(want(0, "*", 1, 1024))); n != 1 {
-			t.Errorf("%d more executors come", n)
+		if n := begun.handed(asking(want(0, "*", 3, 1024))); n != 2 {
+			t.Errorf("%d more executors come, and there is room for two", n)
 		}
 	})
 }

@@ -19,10 +19,12 @@ func (a *application) placer(s *snapshot, t *attempt) placer {
 	}
 	return func(g *askGroup, total int64, names []string, counts []int64) ([]string, []int64) {
 		switch {
-		case g.tag != nil: // the master has said where
-		case a.wish.Pack && (g.any.relax || len(names) > 0):
-			return a.pack(s, t, g, total)
-		case !a.wish.Pack && len(names) > 1:
+		case g.tag != nil || !g.any.relax: // the master has said where
+		case a.wish.Pack:
+			if packed, n := a.pack(s, t, g, total); len(packed) > 0 { // else it takes what becomes free
+				return packed, n
+			}
+		case len(names) > 1:
 			return names, a.spread(s, t, g, total, names, counts)
 		}
 		return names, counts
@@ -47,7 +49,7 @@ func (a *application) spread(s *snapshot, t *attempt, g *askGroup, total int64, 
 	return spark.Spread(total, hosts)
 }
 
-// pack packs on any hosts of the cluster, or only on those of the rows if these do not relax.
+// pack packs on any hosts of the cluster.
 func (a *application) pack(s *snapshot, t *attempt, g *askGroup, total int64) (names []string, counts []int64) {
 	held, at := a.executors(), map[string]int{}
 	each := partsOf(g.key.amount.shape())
@@ -60,7 +62,7 @@ func (a *application) pack(s *snapshot, t *attempt, g *askGroup, total int64) (n
 			}
 		}
 		k := n.room(t, g, each)
-		if k <= 0 || !g.any.relax && waiting == 0 {
+		if k <= 0 {
 			continue
 		}
 		name := n.names[0]
