@@ -139,7 +139,7 @@ func agentOptions(c *conf.Config, log *zap.Logger) (agent.Options, error) {
 	if ca := c.Broker.TLS.CA; ca != "" {
 		env["FAIRWAY_BROKER_TLS_CA"] = ca
 	}
-	mux := storage.NewMux(openers(c), "")
+	mux := storage.NewMux(openers(c, log), "")
 	var services []service.Service
 	if yarn, err := nodeManager(c, log); err != nil {
 		return agent.Options{}, err

@@ -155,11 +155,11 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 			return nil, err
 		}
 	}
-	url, err := hdfs.DefaultURL(hdfsOptions(c))
+	url, err := hdfs.DefaultURL(hdfsOptions(c, log))
 	if err != nil {
 		return nil, usageError{err}
 	}
-	mux := storage.NewMux(openers(c), url)
+	mux := storage.NewMux(openers(c, log), url)
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle")})
 	return nodemanager.New(nodemanager.Options{
 		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle},
