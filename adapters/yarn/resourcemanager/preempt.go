@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/yarn/resourcemanager/record"
 	"fairway/adapters/yarn/wire"
 	v1 "fairway/broker/api/fairwayv1"
 )
@@ -264,6 +265,7 @@ func (a *application) preempt() {
 	again := false
 	for _, c := range taken {
 		c.killing, c.preempted = true, true
+		a.ending++
 		if i := slices.Index(t.ready, c); i >= 0 {
 			// Its master never hears of it, and still wants one.
 			t.ready = slices.Delete(t.ready, i, i+1)
@@ -280,4 +282,37 @@ func (a *application) preempt() {
 	a.m.met.preempted.Add(float64(len(taken)))
 	a.log.Info("containers are preempted", zap.Stringer("application", a.id), zap.Int("containers", len(taken)), zap.Int64("tasks", tasks))
 	a.signal()
+}
+
+// taken counts a container that has ended, if it was for other queues. What was taken at one time is kept once the last of it
+// has ended. As YARN does, age in milliseconds times what it has at its end is what it had used.
+func (a *application) taken(c *container, exit int32, age int64) {
+	if exit == exitPreempted {
+		if a.preempted == nil {
+			a.preempted = &record.Preempted{}
+		}
+		x := a.preempted
+		if c.isMaster {
+			x.Masters++
+		} else {
+			x.Containers++
+		}
+		memory, vcores := c.amount.memory, int64(c.amount.vcores)
+		x.MemoryMb += memory
+		x.Vcores += vcores
+		x.MemoryMbMillis += memory * age
+		x.VcoreMillis += vcores * age
+	}
+	if c.preempted {
+		if a.ending--; a.ending == 0 && !a.closing {
+			a.save(nil)
+		}
+	}
+}
+
+func preemptedOf(x *record.Preempted) Preempted {
+	return Preempted{
+		Memory: x.GetMemoryMb(), VCores: x.GetVcores(), Containers: int(x.GetContainers()), Masters: int(x.GetMasters()), MemorySecs: x.GetMemoryMbMillis() / 1000,
+		VCoreSecs: x.GetVcoreMillis() / 1000,
+	}
 }

@@ -329,7 +329,9 @@ func TestPreemptionOff(t *testing.T) {
 // A queue whose first master finds no room is one that waits: a container of another gives way to it, and no master does.
 func TestPreemptionForMaster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, func(c *core.Config, _ *Options) { c.Roles = []core.Role{{Path: "big", Weight: 2}, {Path: "small", Weight: 1}} })
+		r := newRig(t, func(c *core.Config, _ *Options) {
+			c.Roles = []core.Role{{Path: "big", Weight: 2}, {Path: "small", Weight: 1}}
+		})
 		r.agent("h1", "/r1", 6, 6144)
 		big := r.run("big")
 		big.get(5, asking(want(20, "*", 14, 1024)))
@@ -383,5 +385,69 @@ func TestPreemptionOverTheBroker(t *testing.T) {
 		if b, s := r.held(big), r.held(small); b != 8 || s != 4 {
 			t.Errorf("the shares are %d to %d", b, s)
 		}
+	})
+}
+
+// What was taken is counted as YARN counts it, and stays counted over the broker's restart and the application's end. What the
+// master gives back by itself is not.
+func TestPreemptedCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, big, small := contest(t, nil)
+		of := func(x *fakeMaster) id.ApplicationID {
+			i, _ := id.ParseContainer(x.container)
+			return i.Application()
+		}
+		names := big.get(10, asking(want(20, "*", 14, 1024)))
+		small.allocate(asking(want(20, "*", 9, 1024)))
+		r.sleep(31 * time.Second)
+		if contract, _, _, _ := big.heard(); len(contract) != 3 {
+			t.Fatalf("%v", contract)
+		}
+		big.release(names[0])
+		if x, _ := r.m.Application(of(big)); x.Preempted != (Preempted{}) {
+			t.Errorf("before: %+v", x.Preempted)
+		}
+		r.sleep(16 * time.Second)
+		if _, _, ended, _ := big.heard(); len(ended) != 3 || ended[names[0]] != exitAborted {
+			t.Fatalf("%v", ended)
+		}
+		first, _ := r.m.Application(of(big))
+		x := first.Preempted
+		if x.Memory != 2048 || x.VCores != 2 || x.Containers != 2 || x.Masters != 0 {
+			t.Errorf("%+v", x)
+		}
+		if x.VCoreSecs < 2*45 || x.VCoreSecs > 2*48 || x.MemorySecs/1024 != x.VCoreSecs {
+			t.Errorf("%+v", x)
+		}
+		same := func(when string) {
+			t.Helper()
+			u := r.report(of(big)).GetAppResource_Usage()
+			if u.GetPreemptedMemorySeconds() != x.MemorySecs || u.GetPreemptedVcoreSeconds() != x.VCoreSecs {
+				t.Errorf("%s: %v", when, u)
+			}
+			for k, n := range []int64{x.MemorySecs, x.VCoreSecs} {
+				if m := u.GetApplicationPreemptedResourceUsageMap(); len(m) != 2 || m[k].GetValue() != n {
+					t.Errorf("%s: %v", when, m)
+				}
+			}
+			if now, _ := r.m.Application(of(big)); now.Preempted != x {
+				t.Errorf("%s: %+v, want %+v", when, now.Preempted, x)
+			}
+		}
+		same("taken")
+		if y, _ := r.m.Application(of(small)); y.Preempted != (Preempted{}) {
+			t.Errorf("the other: %+v", y.Preempted)
+		}
+		r.restart()
+		r.sleep(2 * time.Second)
+		same("after a restart")
+		big.register()
+		big.finish(wire.FinalApplicationStatusProto_APP_SUCCEEDED)
+		r.where(big.container).finish(big.container, 0, "")
+		r.sleep(5 * time.Second)
+		same("ended")
+		r.restart()
+		r.sleep(2 * time.Second)
+		same("ended, after a restart")
 	})
 }
