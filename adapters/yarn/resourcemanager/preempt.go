@@ -16,8 +16,7 @@ import (
 
 // The broker asks an application for resources back when its queue is above its fair share and another waits below. The
 // master is told what is wanted, and what would be taken, and may release what it can spare best. When the grace is over,
-// containers are ended as YARN ends them: those that were not begun, then those of the lowest priority, newest first, as
-// CapacityScheduler chooses; the master never.
+// containers are ended as YARN ends them, in an order of CapacityScheduler's kind (sparing); the master never.
 
 // parts is amounts by kind, in the broker's units.
 type parts map[string]int64
@@ -217,7 +216,10 @@ func (r *reclaim) within(sum ...parts) bool {
 	return true
 }
 
-// sparing compares containers by who is taken first.
+// sparing compares containers by who is taken first: those that have not begun, since nothing is lost with them, and then as
+// CapacityScheduler's PreemptionCandidatesSelector.sortContainers has it, by the reverse of SchedulerRequestKey and of the id:
+// of the lowest priority, which is the highest number; of the newest allocation request; the newest. Begun or not makes no
+// difference there, and masters come last, down to what a queue may spend on them; here they are not asked for at all.
 func sparing(x, y *container) int {
 	idle := func(c *container) int {
 		switch {
@@ -228,7 +230,7 @@ func sparing(x, y *container) int {
 		}
 		return 2
 	}
-	return cmp.Or(cmp.Compare(idle(x), idle(y)), cmp.Compare(y.priority, x.priority), cmp.Compare(y.task, x.task))
+	return cmp.Or(cmp.Compare(idle(x), idle(y)), cmp.Compare(y.priority, x.priority), cmp.Compare(y.requestID, x.requestID), cmp.Compare(y.task, x.task))
 }
 
 // warn adds to an answer what is reclaimed, once for each time that it changes.

@@ -451,3 +451,23 @@ func TestPreemptedCounts(t *testing.T) {
 		same("ended, after a restart")
 	})
 }
+
+// Of containers alike, those of the newest allocation request go first, as with CapacityScheduler.
+func TestPreemptionByRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, big, small := contest(t, nil)
+		request := func(id int64, n int32) *wire.ResourceRequestProto {
+			q := want(20, "*", n, 1024)
+			q.AllocationRequestId = proto.Int64(id)
+			return q
+		}
+		second := big.get(2, asking(request(2, 2)))
+		first := big.get(8, asking(request(1, 8)))
+		small.allocate(asking(want(20, "*", 9, 1024)))
+		r.sleep(31 * time.Second)
+		want := []string{second[1], second[0], first[7]}
+		if contract, _, _, _ := big.heard(); !slices.Equal(contract, want) {
+			t.Errorf("contract %v, want %v", contract, want)
+		}
+	})
+}
