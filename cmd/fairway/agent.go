@@ -140,7 +140,7 @@ func agentOptions(c *conf.Config, log *zap.Logger, metrics prometheus.Registerer
 	if ca := c.Broker.TLS.CA; ca != "" {
 		env["FAIRWAY_BROKER_TLS_CA"] = ca
 	}
-	mux := storage.NewMux(openers(c), "")
+	mux := storage.NewMux(openers(c, log), "")
 	var services []service.Service
 	if yarn, err := nodeManager(c, log, metrics); err != nil {
 		return agent.Options{}, err

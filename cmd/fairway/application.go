@@ -79,11 +79,11 @@ type applicationLogs struct {
 }
 
 func newApplicationLogs(c *conf.Config, r *logReader, only, stream string, tail int64, warn io.Writer) (*applicationLogs, error) {
-	u, err := hdfs.DefaultURL(hdfsOptions(c))
+	u, err := hdfs.DefaultURL(hdfsOptions(c, nil))
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return &applicationLogs{logReader: r, yarn: c.YARN, files: storage.NewMux(openers(c), u).Resolve, caller: account(), only: only, stream: stream, tail: tail, warn: warn,
+	return &applicationLogs{logReader: r, yarn: c.YARN, files: storage.NewMux(openers(c, nil), u).Resolve, caller: account(), only: only, stream: stream, tail: tail, warn: warn,
 		seen: map[string]int64{}, told: map[string]bool{}}, nil
 }
 

@@ -112,7 +112,7 @@ func newBrokerDaemon(ctx context.Context, c *conf.Config, reload func() (*conf.C
 	}
 	so := server.Options{Broker: explained{d.core, d}, Socket: c.Broker.Socket, Listen: c.Broker.Listen, CertFile: c.Broker.TLS.Cert, KeyFile: c.Broker.TLS.Key,
 		Insecure: c.Broker.Insecure, Token: token, VerifyJob: d.core.VerifyJobToken, Operators: c.Broker.Operators, Log: log.Named("server")}
-	if so.Racks, err = racksOf(c); err != nil {
+	if so.Racks, err = racksOf(c, log); err != nil {
 		return nil, err
 	}
 	if d.server, err = server.New(so); err != nil {
@@ -125,15 +125,15 @@ func newBrokerDaemon(ctx context.Context, c *conf.Config, reload func() (*conf.C
 }
 
 // racksOf asks the configured HDFS for racks; nil without one.
-func racksOf(c *conf.Config) (server.Racks, error) {
-	url, err := hdfs.DefaultURL(hdfsOptions(c))
+func racksOf(c *conf.Config, log *zap.Logger) (server.Racks, error) {
+	url, err := hdfs.DefaultURL(hdfsOptions(c, log))
 	if err != nil {
 		return nil, usageError{err}
 	}
 	if !strings.HasPrefix(url, "hdfs:") {
 		return nil, nil
 	}
-	racks, err := hdfs.NewRacks(hdfsOptions(c), "")
+	racks, err := hdfs.NewRacks(hdfsOptions(c, log), "")
 	if err != nil {
 		return nil, usageError{err}
 	}

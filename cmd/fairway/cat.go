@@ -29,7 +29,7 @@ stream of the rows instead, for pyarrow and others.`,
 			if arrow && len(args) > 1 {
 				return usagef("--arrow takes one URL: a stream has one schema")
 			}
-			return a.files(func(mux *storage.Mux) error {
+			return a.files(nil, func(mux *storage.Mux) error {
 				w := bufio.NewWriterSize(c.OutOrStdout(), 256<<10)
 				for _, url := range args {
 					if err := cat(c.Context(), mux, url, arrow, w); err != nil {
@@ -77,7 +77,7 @@ Callers show the token of a file (written if absent) as "authorization: Bearer T
 			if err != nil {
 				return err
 			}
-			return a.files(func(mux *storage.Mux) error {
+			return a.files(nil, func(mux *storage.Mux) error {
 				l, err := net.Listen("tcp", listen)
 				if err != nil {
 					return usagef("--listen: %w", err)

@@ -230,13 +230,13 @@ func registry() *mapreduce.Registry {
 }
 
 // files runs f with all file systems and closes what it opened. A path without scheme lies in the default one of
-// Hadoop's configuration.
-func (a *app) files(f func(*storage.Mux) error) error {
-	url, err := hdfs.DefaultURL(hdfsOptions(a.conf))
+// Hadoop's configuration. log may be nil.
+func (a *app) files(log *zap.Logger, f func(*storage.Mux) error) error {
+	url, err := hdfs.DefaultURL(hdfsOptions(a.conf, log))
 	if err != nil {
 		return usageError{err}
 	}
-	mux := storage.NewMux(openers(a.conf), url)
+	mux := storage.NewMux(openers(a.conf, log), url)
 	defer mux.Close()
 	return f(mux)
 }
@@ -254,7 +254,7 @@ func (a *app) submitMapReduce(c *cobra.Command, f mapReduceFlags, args []string)
 	defer b.Close()
 	show := newProgressView(c.ErrOrStderr(), f.quiet || a.output == "json")
 	var final *v1.Job
-	err = a.files(func(mux *storage.Mux) error {
+	err = a.files(nil, func(mux *storage.Mux) error {
 		cl := &submit.Client{Broker: b, Mux: mux, Registry: reg, Logger: zap.NewNop()}
 		final, err = cl.Run(c.Context(), job, submit.Submission{Detach: f.detach, LocalCoordinator: f.localCoordinator, Progress: show.update})
 		return err
@@ -304,7 +304,7 @@ func (a *app) hiddenCommands() []*cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = a.files(func(mux *storage.Mux) error {
+			err = a.files(log, func(mux *storage.Mux) error {
 				return coordinator.Main(c.Context(), coordinator.Config{Args: args, Connect: a.connect, Mux: mux, Registry: registry(), Logger: log})
 			})
 			if errors.Is(err, coordinator.ErrFailed) || errors.Is(err, coordinator.ErrKilled) {
@@ -313,8 +313,12 @@ func (a *app) hiddenCommands() []*cobra.Command {
 			return err
 		}},
 		{Use: submit.TaskMode, Hidden: true, Args: cobra.ArbitraryArgs, DisableFlagParsing: true, RunE: func(c *cobra.Command, _ []string) error {
-			return a.files(func(mux *storage.Mux) error {
-				return umbilical.RunTask(c.Context(), umbilical.TaskConfig{Mux: mux, Registry: registry()})
+			log, err := logger(a.conf.Log)
+			if err != nil {
+				return err
+			}
+			return a.files(log, func(mux *storage.Mux) error {
+				return umbilical.RunTask(c.Context(), umbilical.TaskConfig{Mux: mux, Registry: registry(), Logger: log})
 			})
 		}},
 	}

@@ -34,14 +34,18 @@ func logger(c conf.Log) (*zap.Logger, error) {
 	return z.Build()
 }
 
-// hdfsOptions are how every part of the program reaches HDFS.
-func hdfsOptions(c *conf.Config) hdfs.Options {
-	return hdfs.Options{ConfDir: c.HDFS.ConfDir, Timeout: time.Duration(c.HDFS.Timeout)}
+// hdfsOptions are how every part of the program reaches HDFS. log may be nil, as it is for commands that a person calls:
+// what fails in the end they say as their error.
+func hdfsOptions(c *conf.Config, log *zap.Logger) hdfs.Options {
+	if log != nil {
+		log = log.Named("hdfs")
+	}
+	return hdfs.Options{ConfDir: c.HDFS.ConfDir, Timeout: time.Duration(c.HDFS.Timeout), Logger: log}
 }
 
 // openers are the file systems that the binary knows.
-func openers(c *conf.Config) map[string]storage.Opener {
-	return map[string]storage.Opener{"file": local.Opener(), "hdfs": hdfs.Opener(hdfsOptions(c))}
+func openers(c *conf.Config, log *zap.Logger) map[string]storage.Opener {
+	return map[string]storage.Opener{"file": local.Opener(), "hdfs": hdfs.Opener(hdfsOptions(c, log))}
 }
 
 // account is the name of who runs the command.

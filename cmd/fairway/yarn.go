@@ -161,11 +161,11 @@ func nodeManager(c *conf.Config, log *zap.Logger, metrics prometheus.Registerer)
 			return nil, err
 		}
 	}
-	url, err := hdfs.DefaultURL(hdfsOptions(c))
+	url, err := hdfs.DefaultURL(hdfsOptions(c, log))
 	if err != nil {
 		return nil, usageError{err}
 	}
-	mux := storage.NewMux(openers(c), url)
+	mux := storage.NewMux(openers(c, log), url)
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle"), Registerer: metrics})
 	sparkShuffle := spark.New(spark.Options{Listen: listen(y.SparkPort), StateDir: filepath.Join(work, "spark_shuffle"), Log: log.Named("spark_shuffle"), Registerer: metrics})
 	return nodemanager.New(nodemanager.Options{

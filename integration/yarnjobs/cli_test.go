@@ -118,25 +118,40 @@ func TestCommandLine(t *testing.T) {
 	r.cli(t, withAccount, []string{"LogType:syslog", "MRAppMaster"}, cliPackage+"LogsCLI", "-applicationId", app)
 }
 
-// A job that its user kills ends with what it left cleaned up.
+// A job that its user kills, by YARN's command or by MapReduce's, ends with what it left cleaned up.
 func TestKill(t *testing.T) {
 	r := world.rig
-	m, started, _ := gate(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	j := r.beginGated(t, withAccount, "kill", 1, m)
-	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
-	list := r.cli(t, withAccount, nil, cliPackage+"ApplicationCLI", "application", "-list")
-	app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
-	r.cli(t, withAccount, []string{"Killing application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
-	select {
-	case <-j.done:
-		if j.err == nil {
-			t.Error("the client of a killed job succeeded")
-		}
-	case <-ctx.Done():
-		t.Fatal("the client of a killed job hangs")
+	for name, kill := range map[string]func(t *testing.T, app string){
+		"application": func(t *testing.T, app string) {
+			r.cli(t, withAccount, []string{"Killing application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
+		},
+		"job": func(t *testing.T, app string) {
+			id := strings.Replace(app, "application", "job", 1)
+			r.cli(t, withAccount, []string{"Killed job " + id}, jobClient, "-kill", id)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "job" {
+				long(t)
+			}
+			m, started, _ := gate(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			j := r.beginGated(t, withAccount, "kill-"+name, 1, m)
+			await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
+			list := r.cli(t, withAccount, nil, cliPackage+"ApplicationCLI", "application", "-list")
+			app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
+			kill(t, app)
+			select {
+			case <-j.done:
+				if j.err == nil {
+					t.Error("the client of a killed job succeeded")
+				}
+			case <-ctx.Done():
+				t.Fatal("the client of a killed job hangs")
+			}
+			r.cli(t, withAccount, []string{"State : KILLED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+			await(t, "the end of its processes", 20*time.Second, func() bool { return len(processes(app)) == 0 })
+		})
 	}
-	r.cli(t, withAccount, []string{"State : KILLED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
-	await(t, "the end of its processes", 20*time.Second, func() bool { return len(processes(app)) == 0 })
 }

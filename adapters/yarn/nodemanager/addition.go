@@ -39,19 +39,9 @@ const (
 )
 
 func (m *Manager) localize(_ context.Context, c *hadooprpc.Caller, q *wire.ResourceLocalizationRequestProto) (proto.Message, error) {
-	who, err := caller(c)
-	if err != nil {
-		return nil, err
-	}
-	cid, err := id.ContainerFrom(q.GetContainerId())
-	if err != nil {
-		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "%v", err)
-	}
-	if err := m.extend(who, cid, q.GetLocalResources()); err != nil {
-		m.refusals.log(m.log, c.Remote, who.Attempt.String(), "localize", err)
-		return nil, err
-	}
-	return &wire.ResourceLocalizationResponseProto{}, nil
+	return &wire.ResourceLocalizationResponseProto{}, m.order(c, q.GetContainerId(), "localize", func(who token.NM, cid id.ContainerID) error {
+		return m.extend(who, cid, q.GetLocalResources())
+	})
 }
 
 // extend takes what a running container is to get besides. It is kept before the master hears that it is taken.

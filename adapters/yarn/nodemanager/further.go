@@ -14,19 +14,9 @@ import (
 )
 
 func (m *Manager) signalToContainer(_ context.Context, c *hadooprpc.Caller, q *wire.SignalContainerRequestProto) (proto.Message, error) {
-	who, err := caller(c)
-	if err != nil {
-		return nil, err
-	}
-	cid, err := id.ContainerFrom(q.GetContainerId())
-	if err != nil {
-		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "%v", err)
-	}
-	if err := m.signal(who, cid, q.GetCommand()); err != nil {
-		m.refusals.log(m.log, c.Remote, who.Attempt.String(), "signal", err)
-		return nil, err
-	}
-	return &wire.SignalContainerResponseProto{}, nil
+	return &wire.SignalContainerResponseProto{}, m.order(c, q.GetContainerId(), "signal", func(who token.NM, cid id.ContainerID) error {
+		return m.signal(who, cid, q.GetCommand())
+	})
 }
 
 // signal does nothing to a container that does not run, as YARN does.

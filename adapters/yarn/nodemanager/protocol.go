@@ -46,6 +46,23 @@ func caller(c *hadooprpc.Caller) (token.NM, error) {
 	return token.ParseNM(c.Token.Identifier)
 }
 
+// order has a master's order to one container carried out, and logs it if do refuses.
+func (m *Manager) order(c *hadooprpc.Caller, to *wire.ContainerIdProto, wanted string, do func(token.NM, id.ContainerID) error) error {
+	who, err := caller(c)
+	if err != nil {
+		return err
+	}
+	cid, err := id.ContainerFrom(to)
+	if err != nil {
+		return hadooprpc.Errorf(hadooprpc.YarnException, "%v", err)
+	}
+	if err := do(who, cid); err != nil {
+		m.refusals.log(m.log, c.Remote, who.Attempt.String(), wanted, err)
+		return err
+	}
+	return nil
+}
+
 func (m *Manager) startContainers(ctx context.Context, c *hadooprpc.Caller, q *wire.StartContainersRequestProto) (proto.Message, error) {
 	who, err := caller(c)
 	if err != nil {

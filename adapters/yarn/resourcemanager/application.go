@@ -92,6 +92,8 @@ type application struct {
 
 	// Used in all, by containers that have ended; and held by those that live.
 	memoryMillis, vcoreMillis int64
+	preempted                 *record.Preempted // nil: nothing was taken
+	ending                    int               // containers that are taken and have not ended
 	held                      amount
 	heldCount                 int
 	baseline                  *snapshot // headroom is that of baseline ...
@@ -210,6 +212,7 @@ func (a *application) describe() Application {
 		vcores += int64(c.amount.vcores) * age
 	}
 	x.MemorySecs, x.VCoreSecs = memory/1000, vcores/1000
+	x.Preempted = preemptedOf(a.preempted)
 	x.ClusterShare = float32(100 * dominant(a.held, s.total))
 	if q := s.role(a.queue.role); q != nil && q.absolute > 0 {
 		x.QueueShare = float32(100 * dominant(a.held, s.total) / q.absolute)

@@ -103,6 +103,7 @@ func (a *application) complete(c *container, exit int32, diagnostics string, s *
 	age := now.Sub(c.created).Milliseconds()
 	a.memoryMillis += c.amount.memory * age
 	a.vcoreMillis += int64(c.amount.vcores) * age
+	a.taken(c, exit, age)
 	c.finished, c.status, c.terminal = now, c.statusProto(exit, diagnostics), s
 	if a.recent = append(a.recent, c); len(a.recent) > maxRecent {
 		a.recent = a.recent[1:]

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"fairway/adapters/yarn/resourcemanager/record"
 	"fairway/adapters/yarn/wire"
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/frameworks/spark"
@@ -16,8 +17,7 @@ import (
 
 // The broker asks an application for resources back when its queue is above its fair share and another waits below. The
 // master is told what is wanted, and what would be taken, and may release what it can spare best. When the grace is over,
-// containers are ended as YARN ends them: those that were not begun, then those of the lowest priority, newest first, as
-// CapacityScheduler chooses (of Spark, frameworks/spark does); the master never.
+// containers are ended as YARN ends them, in an order of CapacityScheduler's kind (sparing); the master never.
 
 // parts is amounts by kind, in the broker's units.
 type parts map[string]int64
@@ -217,7 +217,11 @@ func (r *reclaim) within(sum ...parts) bool {
 	return true
 }
 
-// sparing compares containers by who is taken first.
+// sparing compares containers by who is taken first: those that have not begun, since nothing is lost with them, and then as
+// CapacityScheduler's PreemptionCandidatesSelector.sortContainers has it, by the reverse of SchedulerRequestKey and of the id:
+// of the lowest priority, which is the highest number; of the newest allocation request; the newest. Begun or not makes no
+// difference there, and masters come last, down to what a queue may spend on them; here they are not asked for at all.
+// Of the executors of Spark frameworks/spark knows more.
 func (a *application) sparing(x, y *container) int {
 	if a.kind == sparkType {
 		return spark.Sooner(x.executor(), y.executor())
@@ -231,7 +235,7 @@ func (a *application) sparing(x, y *container) int {
 		}
 		return 2
 	}
-	return cmp.Or(cmp.Compare(idle(x), idle(y)), cmp.Compare(y.priority, x.priority), cmp.Compare(y.task, x.task))
+	return cmp.Or(cmp.Compare(idle(x), idle(y)), cmp.Compare(y.priority, x.priority), cmp.Compare(y.requestID, x.requestID), cmp.Compare(y.task, x.task))
 }
 
 // executor is what Spark's policy knows of a container.
@@ -273,6 +277,7 @@ func (a *application) preempt() {
 	again := false
 	for _, c := range taken {
 		c.killing, c.preempted = true, true
+		a.ending++
 		if i := slices.Index(t.ready, c); i >= 0 {
 			// Its master never hears of it, and still wants one.
 			t.ready = slices.Delete(t.ready, i, i+1)
@@ -289,4 +294,37 @@ func (a *application) preempt() {
 	a.m.met.preempted.Add(float64(len(taken)))
 	a.log.Info("containers are preempted", zap.Stringer("application", a.id), zap.Int("containers", len(taken)), zap.Int64("tasks", tasks))
 	a.signal()
+}
+
+// taken counts a container that has ended, if it was for other queues. What was taken at one time is kept once the last of it
+// has ended. As YARN does, age in milliseconds times what it has at its end is what it had used.
+func (a *application) taken(c *container, exit int32, age int64) {
+	if exit == exitPreempted {
+		if a.preempted == nil {
+			a.preempted = &record.Preempted{}
+		}
+		x := a.preempted
+		if c.isMaster {
+			x.Masters++
+		} else {
+			x.Containers++
+		}
+		memory, vcores := c.amount.memory, int64(c.amount.vcores)
+		x.MemoryMb += memory
+		x.Vcores += vcores
+		x.MemoryMbMillis += memory * age
+		x.VcoreMillis += vcores * age
+	}
+	if c.preempted {
+		if a.ending--; a.ending == 0 && !a.closing {
+			a.save(nil)
+		}
+	}
+}
+
+func preemptedOf(x *record.Preempted) Preempted {
+	return Preempted{
+		Memory: x.GetMemoryMb(), VCores: x.GetVcores(), Containers: int(x.GetContainers()), Masters: int(x.GetMasters()), MemorySecs: x.GetMemoryMbMillis() / 1000,
+		VCoreSecs: x.GetVcoreMillis() / 1000,
+	}
 }

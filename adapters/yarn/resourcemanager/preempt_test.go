@@ -391,6 +391,90 @@ func TestPreemptionOverTheBroker(t *testing.T) {
 	})
 }
 
+// What was taken is counted as YARN counts it, and stays counted over the broker's restart and the application's end. What the
+// master gives back by itself is not.
+func TestPreemptedCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, big, small := contest(t, nil)
+		of := func(x *fakeMaster) id.ApplicationID {
+			i, _ := id.ParseContainer(x.container)
+			return i.Application()
+		}
+		names := big.get(10, asking(want(20, "*", 14, 1024)))
+		small.allocate(asking(want(20, "*", 9, 1024)))
+		r.sleep(31 * time.Second)
+		if contract, _, _, _ := big.heard(); len(contract) != 3 {
+			t.Fatalf("%v", contract)
+		}
+		big.release(names[0])
+		if x, _ := r.m.Application(of(big)); x.Preempted != (Preempted{}) {
+			t.Errorf("before: %+v", x.Preempted)
+		}
+		r.sleep(16 * time.Second)
+		if _, _, ended, _ := big.heard(); len(ended) != 3 || ended[names[0]] != exitAborted {
+			t.Fatalf("%v", ended)
+		}
+		first, _ := r.m.Application(of(big))
+		x := first.Preempted
+		if x.Memory != 2048 || x.VCores != 2 || x.Containers != 2 || x.Masters != 0 {
+			t.Errorf("%+v", x)
+		}
+		if x.VCoreSecs < 2*45 || x.VCoreSecs > 2*48 || x.MemorySecs/1024 != x.VCoreSecs {
+			t.Errorf("%+v", x)
+		}
+		same := func(when string) {
+			t.Helper()
+			u := r.report(of(big)).GetAppResource_Usage()
+			if u.GetPreemptedMemorySeconds() != x.MemorySecs || u.GetPreemptedVcoreSeconds() != x.VCoreSecs {
+				t.Errorf("%s: %v", when, u)
+			}
+			for k, n := range []int64{x.MemorySecs, x.VCoreSecs} {
+				if m := u.GetApplicationPreemptedResourceUsageMap(); len(m) != 2 || m[k].GetValue() != n {
+					t.Errorf("%s: %v", when, m)
+				}
+			}
+			if now, _ := r.m.Application(of(big)); now.Preempted != x {
+				t.Errorf("%s: %+v, want %+v", when, now.Preempted, x)
+			}
+		}
+		same("taken")
+		if y, _ := r.m.Application(of(small)); y.Preempted != (Preempted{}) {
+			t.Errorf("the other: %+v", y.Preempted)
+		}
+		r.restart()
+		r.sleep(2 * time.Second)
+		same("after a restart")
+		big.register()
+		big.finish(wire.FinalApplicationStatusProto_APP_SUCCEEDED)
+		r.where(big.container).finish(big.container, 0, "")
+		r.sleep(5 * time.Second)
+		same("ended")
+		r.restart()
+		r.sleep(2 * time.Second)
+		same("ended, after a restart")
+	})
+}
+
+// Of containers alike, those of the newest allocation request go first, as with CapacityScheduler.
+func TestPreemptionByRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, big, small := contest(t, nil)
+		request := func(id int64, n int32) *wire.ResourceRequestProto {
+			q := want(20, "*", n, 1024)
+			q.AllocationRequestId = proto.Int64(id)
+			return q
+		}
+		second := big.get(2, asking(request(2, 2)))
+		first := big.get(8, asking(request(1, 8)))
+		small.allocate(asking(want(20, "*", 9, 1024)))
+		r.sleep(31 * time.Second)
+		want := []string{second[1], second[0], first[7]}
+		if contract, _, _, _ := big.heard(); !slices.Equal(contract, want) {
+			t.Errorf("contract %v, want %v", contract, want)
+		}
+	})
+}
+
 // Of an application of Spark the newest executors go, whatever their priority, which is the number of their profile.
 func TestPreemptionOfExecutors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

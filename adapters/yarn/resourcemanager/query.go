@@ -52,6 +52,7 @@ type Application struct {
 	VCores       int64
 	MemorySecs   int64 // MiB seconds used
 	VCoreSecs    int64
+	Preempted    Preempted
 	QueueShare   float32 // percent of its queue's resources
 	ClusterShare float32 // percent of the cluster's
 	Unmanaged    bool
@@ -59,6 +60,16 @@ type Application struct {
 	LogStatus    wire.LogAggregationStatusProto // 0: unknown
 	Label        string                         // of its asks that name none; "": none
 	MasterLabel  string
+}
+
+// Preempted is what was taken from an application for other queues, as RMAppMetrics has it.
+type Preempted struct {
+	Memory     int64 // MiB, of all containers that were taken
+	VCores     int64
+	Containers int // masters apart
+	Masters    int
+	MemorySecs int64 // MiB seconds that they had used
+	VCoreSecs  int64
 }
 
 // Attempt is one run of a master.

@@ -32,12 +32,11 @@ func (a *application) report(who string, sees bool) *wire.ApplicationReportProto
 		NumUsedContainers: proto.Int32(int32(x.Containers)), NumReservedContainers: proto.Int32(0), UsedResources: token.Resource(x.Memory, int32(x.VCores)),
 		ReservedResources: token.Resource(0, 0), NeededResources: token.Resource(x.Memory, int32(x.VCores)), MemorySeconds: proto.Int64(x.MemorySecs),
 		VcoreSeconds: proto.Int64(x.VCoreSecs), QueueUsagePercentage: proto.Float32(x.QueueShare), ClusterUsagePercentage: proto.Float32(x.ClusterShare),
-		PreemptedMemorySeconds: proto.Int64(0), PreemptedVcoreSeconds: proto.Int64(0),
+		PreemptedMemorySeconds: proto.Int64(x.Preempted.MemorySecs), PreemptedVcoreSeconds: proto.Int64(x.Preempted.VCoreSecs),
 	}
 	if sees {
-		usage.ApplicationResourceUsageMap = []*wire.StringLongMapProto{
-			{Key: proto.String(memoryName), Value: proto.Int64(x.MemorySecs)}, {Key: proto.String(vcoresName), Value: proto.Int64(x.VCoreSecs)},
-		}
+		usage.ApplicationResourceUsageMap = usageMap(x.MemorySecs, x.VCoreSecs)
+		usage.ApplicationPreemptedResourceUsageMap = usageMap(x.Preempted.MemorySecs, x.Preempted.VCoreSecs)
 	}
 	if !x.Live {
 		// YARN's own report of an application without an attempt that lives.
@@ -57,6 +56,10 @@ func (a *application) report(who string, sees bool) *wire.ApplicationReportProto
 		a.mu.Unlock()
 	}
 	return r
+}
+
+func usageMap(memory, vcores int64) []*wire.StringLongMapProto {
+	return []*wire.StringLongMapProto{{Key: proto.String(memoryName), Value: proto.Int64(memory)}, {Key: proto.String(vcoresName), Value: proto.Int64(vcores)}}
 }
 
 // attemptProto is the current attempt, number -1 if there is none.

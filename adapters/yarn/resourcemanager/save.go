@@ -34,7 +34,7 @@ func (a *application) record(whole bool) *record.Application {
 		Id: a.id.String(), User: a.user, Name: a.name, Queue: a.queue.role, Type: a.kind, Tags: a.tags, SubmittedUnixMillis: millis(a.submitted),
 		LaunchedUnixMillis: millis(a.launched), FinishedUnixMillis: millis(a.finished), Priority: a.priority, ExpiresUnixMillis: millis(a.expires),
 		FinalStatus: int32(a.final), Diagnostics: a.diagnostic, TrackingUrl: a.tracking, MemoryMbMillis: a.memoryMillis, VcoreMillis: a.vcoreMillis,
-		Unmanaged: a.isUnmanaged, KillAsked: a.killed != "",
+		Unmanaged: a.isUnmanaged, KillAsked: a.killed != "", Preempted: a.preempted,
 	}
 	if a.isFinal() {
 		r.State = int32(a.state)
@@ -76,7 +76,7 @@ func (a *application) load(r *record.Application) error {
 	a.id, a.user, a.name, a.queue, a.kind, a.tags = i, r.User, r.Name, queueOf(r.Queue), r.Type, r.Tags
 	a.submitted, a.launched, a.finished, a.expires = instant(r.SubmittedUnixMillis), instant(r.LaunchedUnixMillis), instant(r.FinishedUnixMillis), instant(r.ExpiresUnixMillis)
 	a.priority, a.final, a.diagnostic, a.tracking = r.Priority, wire.FinalApplicationStatusProto(r.FinalStatus), r.Diagnostics, r.TrackingUrl
-	a.memoryMillis, a.vcoreMillis, a.isUnmanaged = r.MemoryMbMillis, r.VcoreMillis, r.Unmanaged
+	a.memoryMillis, a.vcoreMillis, a.preempted, a.isUnmanaged = r.MemoryMbMillis, r.VcoreMillis, r.Preempted, r.Unmanaged
 	a.state, a.wasTagged, a.viewers = wire.YarnApplicationStateProto(r.State), r.Tagged, r.ViewAcl
 	for _, x := range r.Attempts {
 		t := &attempt{

@@ -89,17 +89,13 @@ func Main(ctx context.Context, c Config) int {
 	var err error
 	switch mode {
 	case CoordinatorMode:
-		log, e := zap.NewProduction()
-		if e != nil {
-			log = zap.NewNop()
-		}
-		err = coordinator.Main(ctx, coordinator.Config{Args: c.Args[1:], Mux: mux, Registry: reg, Logger: log,
+		err = coordinator.Main(ctx, coordinator.Config{Args: c.Args[1:], Mux: mux, Registry: reg, Logger: logger(),
 			Connect: func(ctx context.Context, a, t string) (coordinator.Broker, error) { return c.Connect(ctx, a, t) }})
 		if errors.Is(err, coordinator.ErrFailed) || errors.Is(err, coordinator.ErrKilled) {
 			return exitOK // the broker knows; the coordinator itself did its work
 		}
 	case TaskMode:
-		err = umbilical.RunTask(ctx, umbilical.TaskConfig{Mux: mux, Registry: reg, Programs: c.Programs})
+		err = umbilical.RunTask(ctx, umbilical.TaskConfig{Mux: mux, Registry: reg, Programs: c.Programs, Logger: logger()})
 	default:
 		return c.client(ctx, reg, mux)
 	}
@@ -108,6 +104,15 @@ func Main(ctx context.Context, c Config) int {
 		return exitFailed
 	}
 	return exitOK
+}
+
+// logger writes to the standard error of a process that an agent has started.
+func logger() *zap.Logger {
+	log, err := zap.NewProduction()
+	if err != nil {
+		return zap.NewNop()
+	}
+	return log
 }
 
 func connect(_ context.Context, address, tokenFile string) (Broker, error) {

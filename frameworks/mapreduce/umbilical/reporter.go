@@ -12,8 +12,8 @@ import (
 type reporter struct {
 	fraction atomic.Uint64 // bits
 	status   atomic.Pointer[string]
-	moved    atomic.Bool
-	moves    atomic.Uint64
+	moves    atomic.Uint64 // how often the task has said that it goes on
+	told     atomic.Uint64 // moves at the last report
 	dirty    atomic.Bool
 	wake     chan struct{} // capacity 1
 	counters spec.Counters
@@ -38,7 +38,6 @@ func (r *reporter) Status(line string) {
 func (r *reporter) Counters() *spec.Counters { return &r.counters }
 
 func (r *reporter) touch() {
-	r.moved.Store(true)
 	r.moves.Add(1)
 	if !r.dirty.Swap(true) {
 		select {
@@ -51,7 +50,8 @@ func (r *reporter) touch() {
 // report is the state now.
 func (r *reporter) report() *pb.Report {
 	r.dirty.Store(false)
-	out := &pb.Report{Fraction: math.Float64frombits(r.fraction.Load()), Alive: r.moved.Swap(false)}
+	moves := r.moves.Load()
+	out := &pb.Report{Fraction: math.Float64frombits(r.fraction.Load()), Alive: r.told.Swap(moves) != moves}
 	if s := r.status.Load(); s != nil {
 		out.Status = *s
 	}

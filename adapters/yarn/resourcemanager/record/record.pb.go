@@ -49,6 +49,7 @@ type Application struct {
 	KillAsked           bool                   `protobuf:"varint,21,opt,name=kill_asked,json=killAsked,proto3" json:"kill_asked,omitempty"`
 	Tagged              []*Tagged              `protobuf:"bytes,22,rep,name=tagged,proto3" json:"tagged,omitempty"`                  // only while it lives
 	ViewAcl             string                 `protobuf:"bytes,23,opt,name=view_acl,json=viewAcl,proto3" json:"view_acl,omitempty"` // who may see it once it has ended: users and groups as Hadoop writes them
+	Preempted           *Preempted             `protobuf:"bytes,24,opt,name=preempted,proto3" json:"preempted,omitempty"`
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -244,6 +245,98 @@ func (x *Application) GetViewAcl() string {
 	return ""
 }
 
+func (x *Application) GetPreempted() *Preempted {
+	if x != nil {
+		return x.Preempted
+	}
+	return nil
+}
+
+// Preempted is what was taken from an application for other queues.
+type Preempted struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	MemoryMb       int64                  `protobuf:"varint,1,opt,name=memory_mb,json=memoryMb,proto3" json:"memory_mb,omitempty"`
+	Vcores         int64                  `protobuf:"varint,2,opt,name=vcores,proto3" json:"vcores,omitempty"`
+	Containers     int64                  `protobuf:"varint,3,opt,name=containers,proto3" json:"containers,omitempty"` // masters apart
+	Masters        int64                  `protobuf:"varint,4,opt,name=masters,proto3" json:"masters,omitempty"`
+	MemoryMbMillis int64                  `protobuf:"varint,5,opt,name=memory_mb_millis,json=memoryMbMillis,proto3" json:"memory_mb_millis,omitempty"` // that it had been used until then
+	VcoreMillis    int64                  `protobuf:"varint,6,opt,name=vcore_millis,json=vcoreMillis,proto3" json:"vcore_millis,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Preempted) Reset() {
+	*x = Preempted{}
+	mi := &file_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Preempted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Preempted) ProtoMessage() {}
+
+func (x *Preempted) ProtoReflect() protoreflect.Message {
+	mi := &file_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Preempted.ProtoReflect.Descriptor instead.
+func (*Preempted) Descriptor() ([]byte, []int) {
+	return file_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Preempted) GetMemoryMb() int64 {
+	if x != nil {
+		return x.MemoryMb
+	}
+	return 0
+}
+
+func (x *Preempted) GetVcores() int64 {
+	if x != nil {
+		return x.Vcores
+	}
+	return 0
+}
+
+func (x *Preempted) GetContainers() int64 {
+	if x != nil {
+		return x.Containers
+	}
+	return 0
+}
+
+func (x *Preempted) GetMasters() int64 {
+	if x != nil {
+		return x.Masters
+	}
+	return 0
+}
+
+func (x *Preempted) GetMemoryMbMillis() int64 {
+	if x != nil {
+		return x.MemoryMbMillis
+	}
+	return 0
+}
+
+func (x *Preempted) GetVcoreMillis() int64 {
+	if x != nil {
+		return x.VcoreMillis
+	}
+	return 0
+}
+
 // Tagged are live containers with one set of allocation tags.
 type Tagged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -256,7 +349,7 @@ type Tagged struct {
 
 func (x *Tagged) Reset() {
 	*x = Tagged{}
-	mi := &file_record_proto_msgTypes[1]
+	mi := &file_record_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -268,7 +361,7 @@ func (x *Tagged) String() string {
 func (*Tagged) ProtoMessage() {}
 
 func (x *Tagged) ProtoReflect() protoreflect.Message {
-	mi := &file_record_proto_msgTypes[1]
+	mi := &file_record_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -281,7 +374,7 @@ func (x *Tagged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tagged.ProtoReflect.Descriptor instead.
 func (*Tagged) Descriptor() ([]byte, []int) {
-	return file_record_proto_rawDescGZIP(), []int{1}
+	return file_record_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Tagged) GetTags() []string {
@@ -326,7 +419,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_record_proto_msgTypes[2]
+	mi := &file_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +431,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_record_proto_msgTypes[2]
+	mi := &file_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +444,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_record_proto_rawDescGZIP(), []int{2}
+	return file_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Attempt) GetNumber() int32 {
@@ -449,7 +542,7 @@ var File_record_proto protoreflect.FileDescriptor
 
 const file_record_proto_rawDesc = "" +
 	"\n" +
-	"\frecord.proto\x12\x1cfairway.yarn.resourcemanager\"\xab\x06\n" +
+	"\frecord.proto\x12\x1cfairway.yarn.resourcemanager\"\xf2\x06\n" +
 	"\vApplication\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -477,7 +570,17 @@ const file_record_proto_rawDesc = "" +
 	"\n" +
 	"kill_asked\x18\x15 \x01(\bR\tkillAsked\x12<\n" +
 	"\x06tagged\x18\x16 \x03(\v2$.fairway.yarn.resourcemanager.TaggedR\x06tagged\x12\x19\n" +
-	"\bview_acl\x18\x17 \x01(\tR\aviewAcl\"[\n" +
+	"\bview_acl\x18\x17 \x01(\tR\aviewAcl\x12E\n" +
+	"\tpreempted\x18\x18 \x01(\v2'.fairway.yarn.resourcemanager.PreemptedR\tpreempted\"\xc7\x01\n" +
+	"\tPreempted\x12\x1b\n" +
+	"\tmemory_mb\x18\x01 \x01(\x03R\bmemoryMb\x12\x16\n" +
+	"\x06vcores\x18\x02 \x01(\x03R\x06vcores\x12\x1e\n" +
+	"\n" +
+	"containers\x18\x03 \x01(\x03R\n" +
+	"containers\x12\x18\n" +
+	"\amasters\x18\x04 \x01(\x03R\amasters\x12(\n" +
+	"\x10memory_mb_millis\x18\x05 \x01(\x03R\x0ememoryMbMillis\x12!\n" +
+	"\fvcore_millis\x18\x06 \x01(\x03R\vvcoreMillis\"[\n" +
 	"\x06Tagged\x12\x12\n" +
 	"\x04tags\x18\x01 \x03(\tR\x04tags\x12\x1c\n" +
 	"\tsequences\x18\x02 \x03(\x04R\tsequences\x12\x1f\n" +
@@ -511,20 +614,22 @@ func file_record_proto_rawDescGZIP() []byte {
 	return file_record_proto_rawDescData
 }
 
-var file_record_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_record_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_record_proto_goTypes = []any{
 	(*Application)(nil), // 0: fairway.yarn.resourcemanager.Application
-	(*Tagged)(nil),      // 1: fairway.yarn.resourcemanager.Tagged
-	(*Attempt)(nil),     // 2: fairway.yarn.resourcemanager.Attempt
+	(*Preempted)(nil),   // 1: fairway.yarn.resourcemanager.Preempted
+	(*Tagged)(nil),      // 2: fairway.yarn.resourcemanager.Tagged
+	(*Attempt)(nil),     // 3: fairway.yarn.resourcemanager.Attempt
 }
 var file_record_proto_depIdxs = []int32{
-	2, // 0: fairway.yarn.resourcemanager.Application.attempts:type_name -> fairway.yarn.resourcemanager.Attempt
-	1, // 1: fairway.yarn.resourcemanager.Application.tagged:type_name -> fairway.yarn.resourcemanager.Tagged
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 0: fairway.yarn.resourcemanager.Application.attempts:type_name -> fairway.yarn.resourcemanager.Attempt
+	2, // 1: fairway.yarn.resourcemanager.Application.tagged:type_name -> fairway.yarn.resourcemanager.Tagged
+	1, // 2: fairway.yarn.resourcemanager.Application.preempted:type_name -> fairway.yarn.resourcemanager.Preempted
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_record_proto_init() }
@@ -538,7 +643,7 @@ func file_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_record_proto_rawDesc), len(file_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -230,7 +230,11 @@ func applicationOf(a *resourcemanager.Application, sees bool, cluster int64, now
 		j.QueueShare, j.ClusterShare = a.QueueShare, a.ClusterShare
 	}
 	if a.MemorySecs > 0 || a.VCoreSecs > 0 {
-		j.Seconds = repeated{{"memory-mb", strconv.FormatInt(a.MemorySecs, 10)}, {"vcores", strconv.FormatInt(a.VCoreSecs, 10)}}
+		j.Seconds = secondsOf(a.MemorySecs, a.VCoreSecs)
+	}
+	if x := a.Preempted; x != (resourcemanager.Preempted{}) {
+		j.PreemptedMB, j.PreemptedVCores, j.PreemptedTasks, j.PreemptedAMs = x.Memory, x.VCores, x.Containers, x.Masters
+		j.PreemptedMBs, j.PreemptedVCs, j.PreemptedMap = x.MemorySecs, x.VCoreSecs, secondsOf(x.MemorySecs, x.VCoreSecs)
 	}
 	if !sees {
 		j.Started, j.Launched, j.Finished, j.Elapsed, j.LogAggregation = 0, 0, 0, 0, ""
@@ -238,6 +242,10 @@ func applicationOf(a *resourcemanager.Application, sees bool, cluster int64, now
 		j.AllocatedMB, j.AllocatedVCores, j.ReservedMB, j.ReservedVCores, j.Containers, j.QueueShare, j.ClusterShare = 0, 0, 0, 0, 0, 0, 0
 	}
 	return j
+}
+
+func secondsOf(memory, vcores int64) repeated {
+	return repeated{{"memory-mb", number(memory)}, {"vcores", number(vcores)}}
 }
 
 func millis(t time.Time) int64 {

@@ -527,3 +527,25 @@ func FuzzREST(f *testing.F) {
 		}
 	})
 }
+
+// What was taken from an application for other queues, in the form of RMAppMetrics.
+func TestPreempted(t *testing.T) {
+	f := newFake()
+	s := server(t, f)
+	f.apps[0].Preempted = resourcemanager.Preempted{Memory: 3072, VCores: 3, Containers: 2, Masters: 1, MemorySecs: 47104, VCoreSecs: 46}
+	b, _ := io.ReadAll(get(s, "GET", root+"/apps/application_1795392256416_0001", "").Body)
+	app := decode(t, "app", b)["app"].(map[string]any)
+	for key, want := range map[string]float64{"preemptedResourceMB": 3072, "preemptedResourceVCores": 3, "numNonAMContainerPreempted": 2, "numAMContainerPreempted": 1,
+		"preemptedMemorySeconds": 47104, "preemptedVcoreSeconds": 46} {
+		if app[key] != want {
+			t.Errorf("%s is %v, want %v", key, app[key], want)
+		}
+	}
+	if want := `"preemptedResourceSecondsMap":{"entry":{"key":"memory-mb","value":"47104"},"entry":{"key":"vcores","value":"46"}}`; !strings.Contains(string(b), want) {
+		t.Errorf("%s\ndoes not contain %s", b, want)
+	}
+	page, _ := io.ReadAll(get(s, "GET", "/cluster/app/application_1795392256416_0001", "").Body)
+	if want := "2 containers and 1 masters, 3072 MB, 3 cores"; !strings.Contains(string(page), want) {
+		t.Errorf("%s\ndoes not contain %s", page, want)
+	}
+}
