@@ -5191,13 +5191,18 @@ type Agent struct {
 	Info                *AgentInfo             `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
 	Used                *Resources             `protobuf:"bytes,3,opt,name=used,proto3" json:"used,omitempty"`
 	Offered             *Resources             `protobuf:"bytes,4,opt,name=offered,proto3" json:"offered,omitempty"`
-	State               string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // "active", "unreachable", "gone", "draining"
+	State               string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // "active", "unreachable", "gone", "draining"; "drained": draining, and nothing runs there
 	Tasks               uint32                 `protobuf:"varint,6,opt,name=tasks,proto3" json:"tasks,omitempty"`
 	RegisteredUnixNanos int64                  `protobuf:"varint,7,opt,name=registered_unix_nanos,json=registeredUnixNanos,proto3" json:"registered_unix_nanos,omitempty"`
 	SinceUnixNanos      int64                  `protobuf:"varint,8,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"` // in this state since
 	Usage               *AgentHeartbeat        `protobuf:"bytes,9,opt,name=usage,proto3" json:"usage,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	Draining            bool                   `protobuf:"varint,10,opt,name=draining,proto3" json:"draining,omitempty"` // whatever its state
+	DrainSinceUnixNanos int64                  `protobuf:"varint,11,opt,name=drain_since_unix_nanos,json=drainSinceUnixNanos,proto3" json:"drain_since_unix_nanos,omitempty"`
+	DrainUntilUnixNanos int64                  `protobuf:"varint,12,opt,name=drain_until_unix_nanos,json=drainUntilUnixNanos,proto3" json:"drain_until_unix_nanos,omitempty"` // what still runs is ended then; 0: never
+	// Of a draining agent: jobs that have not ended and have tasks there, or had some and may still want their output; at most 100.
+	Jobs          []string `protobuf:"bytes,13,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
@@ -5293,6 +5298,130 @@ func (x *Agent) GetUsage() *AgentHeartbeat {
 	return nil
 }
 
+func (x *Agent) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Agent) GetDrainSinceUnixNanos() int64 {
+	if x != nil {
+		return x.DrainSinceUnixNanos
+	}
+	return 0
+}
+
+func (x *Agent) GetDrainUntilUnixNanos() int64 {
+	if x != nil {
+		return x.DrainUntilUnixNanos
+	}
+	return 0
+}
+
+func (x *Agent) GetJobs() []string {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+type DrainAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`                                    // id, or the name of a host with one agent
+	TimeoutNanos  int64                  `protobuf:"varint,2,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"` // after it what still runs is ended; 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAgentRequest) Reset() {
+	*x = DrainAgentRequest{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgentRequest) ProtoMessage() {}
+
+func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAgentRequest.ProtoReflect.Descriptor instead.
+func (*DrainAgentRequest) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DrainAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DrainAgentRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+type UndrainAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainAgentRequest) Reset() {
+	*x = UndrainAgentRequest{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainAgentRequest) ProtoMessage() {}
+
+func (x *UndrainAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainAgentRequest.ProtoReflect.Descriptor instead.
+func (*UndrainAgentRequest) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *UndrainAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
 type ListAgentsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PageSize      uint32                 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 0: 500
@@ -5303,7 +5432,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5315,7 +5444,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5328,7 +5457,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -5355,7 +5484,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5367,7 +5496,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5380,7 +5509,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -5413,7 +5542,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5425,7 +5554,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5438,7 +5567,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -5528,7 +5657,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5540,7 +5669,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5553,7 +5682,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Job) GetId() string {
@@ -5730,7 +5859,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5742,7 +5871,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5755,7 +5884,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5803,7 +5932,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5815,7 +5944,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5828,7 +5957,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5854,7 +5983,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5866,7 +5995,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5879,7 +6008,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5899,7 +6028,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5911,7 +6040,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5924,7 +6053,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5950,7 +6079,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5962,7 +6091,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5975,7 +6104,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -6001,7 +6130,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6013,7 +6142,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6026,7 +6155,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -6101,7 +6230,7 @@ type Reclaiming struct {
 
 func (x *Reclaiming) Reset() {
 	*x = Reclaiming{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6113,7 +6242,7 @@ func (x *Reclaiming) String() string {
 func (*Reclaiming) ProtoMessage() {}
 
 func (x *Reclaiming) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6126,7 +6255,7 @@ func (x *Reclaiming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reclaiming.ProtoReflect.Descriptor instead.
 func (*Reclaiming) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Reclaiming) GetFromJob() string {
@@ -6193,7 +6322,7 @@ type HeldBack struct {
 
 func (x *HeldBack) Reset() {
 	*x = HeldBack{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6205,7 +6334,7 @@ func (x *HeldBack) String() string {
 func (*HeldBack) ProtoMessage() {}
 
 func (x *HeldBack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6218,7 +6347,7 @@ func (x *HeldBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldBack.ProtoReflect.Descriptor instead.
 func (*HeldBack) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *HeldBack) GetBy() string {
@@ -6278,7 +6407,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6290,7 +6419,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6303,7 +6432,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -6366,7 +6495,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6378,7 +6507,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6391,7 +6520,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Refusal) GetReason() string {
@@ -6427,7 +6556,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6439,7 +6568,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6452,7 +6581,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -6493,7 +6622,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6505,7 +6634,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6518,7 +6647,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -6556,7 +6685,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6568,7 +6697,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6581,7 +6710,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -6677,7 +6806,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6689,7 +6818,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6702,7 +6831,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -6721,7 +6850,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6733,7 +6862,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6746,7 +6875,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -6766,7 +6895,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6778,7 +6907,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6791,7 +6920,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{82}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6820,7 +6949,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6832,7 +6961,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6845,7 +6974,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{83}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -7291,7 +7420,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"createOnly\"'\n" +
 	"\x11RemoveRoleRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"\x14\n" +
-	"\x12RemoveRoleResponse\"\xda\x02\n" +
+	"\x12RemoveRoleResponse\"\xf4\x03\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04info\x18\x02 \x01(\v2\x15.fairway.v1.AgentInfoR\x04info\x12)\n" +
@@ -7301,7 +7430,17 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x05tasks\x18\x06 \x01(\rR\x05tasks\x122\n" +
 	"\x15registered_unix_nanos\x18\a \x01(\x03R\x13registeredUnixNanos\x12(\n" +
 	"\x10since_unix_nanos\x18\b \x01(\x03R\x0esinceUnixNanos\x120\n" +
-	"\x05usage\x18\t \x01(\v2\x1a.fairway.v1.AgentHeartbeatR\x05usage\"O\n" +
+	"\x05usage\x18\t \x01(\v2\x1a.fairway.v1.AgentHeartbeatR\x05usage\x12\x1a\n" +
+	"\bdraining\x18\n" +
+	" \x01(\bR\bdraining\x123\n" +
+	"\x16drain_since_unix_nanos\x18\v \x01(\x03R\x13drainSinceUnixNanos\x123\n" +
+	"\x16drain_until_unix_nanos\x18\f \x01(\x03R\x13drainUntilUnixNanos\x12\x12\n" +
+	"\x04jobs\x18\r \x03(\tR\x04jobs\"N\n" +
+	"\x11DrainAgentRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12#\n" +
+	"\rtimeout_nanos\x18\x02 \x01(\x03R\ftimeoutNanos\"+\n" +
+	"\x13UndrainAgentRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"O\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -7485,7 +7624,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\fAgentService\x12A\n" +
 	"\aSession\x12\x18.fairway.v1.AgentMessage\x1a\x18.fairway.v1.AgentCommand(\x010\x012X\n" +
 	"\x10FrameworkService\x12D\n" +
-	"\aSession\x12\x19.fairway.v1.FrameworkCall\x1a\x1a.fairway.v1.FrameworkEvent(\x010\x012\xa7\a\n" +
+	"\aSession\x12\x19.fairway.v1.FrameworkCall\x1a\x1a.fairway.v1.FrameworkEvent(\x010\x012\xab\b\n" +
 	"\x0fOperatorService\x12@\n" +
 	"\n" +
 	"GetCluster\x12\x1d.fairway.v1.GetClusterRequest\x1a\x13.fairway.v1.Cluster\x12H\n" +
@@ -7494,7 +7633,10 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\n" +
 	"RemoveRole\x12\x1d.fairway.v1.RemoveRoleRequest\x1a\x1e.fairway.v1.RemoveRoleResponse\x12K\n" +
 	"\n" +
-	"ListAgents\x12\x1d.fairway.v1.ListAgentsRequest\x1a\x1e.fairway.v1.ListAgentsResponse\x12:\n" +
+	"ListAgents\x12\x1d.fairway.v1.ListAgentsRequest\x1a\x1e.fairway.v1.ListAgentsResponse\x12>\n" +
+	"\n" +
+	"DrainAgent\x12\x1d.fairway.v1.DrainAgentRequest\x1a\x11.fairway.v1.Agent\x12B\n" +
+	"\fUndrainAgent\x12\x1f.fairway.v1.UndrainAgentRequest\x1a\x11.fairway.v1.Agent\x12:\n" +
 	"\tSubmitJob\x12\x1c.fairway.v1.SubmitJobRequest\x1a\x0f.fairway.v1.Job\x12E\n" +
 	"\bListJobs\x12\x1b.fairway.v1.ListJobsRequest\x1a\x1c.fairway.v1.ListJobsResponse\x124\n" +
 	"\x06GetJob\x12\x19.fairway.v1.GetJobRequest\x1a\x0f.fairway.v1.Job\x126\n" +
@@ -7520,7 +7662,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -7589,41 +7731,43 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*RemoveRoleRequest)(nil),   // 64: fairway.v1.RemoveRoleRequest
 	(*RemoveRoleResponse)(nil),  // 65: fairway.v1.RemoveRoleResponse
 	(*Agent)(nil),               // 66: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 67: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 68: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 69: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 70: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 71: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 72: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 73: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 74: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 75: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 76: fairway.v1.Explanation
-	(*Reclaiming)(nil),          // 77: fairway.v1.Reclaiming
-	(*HeldBack)(nil),            // 78: fairway.v1.HeldBack
-	(*GroupExplanation)(nil),    // 79: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 80: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 81: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 82: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 83: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 84: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 85: fairway.v1.History
-	(*ShareSample)(nil),         // 86: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 87: fairway.v1.RoleShare
-	nil,                         // 88: fairway.v1.Resources.NamedEntry
-	nil,                         // 89: fairway.v1.Command.EnvEntry
-	nil,                         // 90: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 91: fairway.v1.Offer.AttributesEntry
-	nil,                         // 92: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 93: fairway.v1.Job.LabelsEntry
+	(*DrainAgentRequest)(nil),   // 67: fairway.v1.DrainAgentRequest
+	(*UndrainAgentRequest)(nil), // 68: fairway.v1.UndrainAgentRequest
+	(*ListAgentsRequest)(nil),   // 69: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 70: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 71: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 72: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 73: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 74: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 75: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 76: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 77: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 78: fairway.v1.Explanation
+	(*Reclaiming)(nil),          // 79: fairway.v1.Reclaiming
+	(*HeldBack)(nil),            // 80: fairway.v1.HeldBack
+	(*GroupExplanation)(nil),    // 81: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 82: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 83: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 84: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 85: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 86: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 87: fairway.v1.History
+	(*ShareSample)(nil),         // 88: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 89: fairway.v1.RoleShare
+	nil,                         // 90: fairway.v1.Resources.NamedEntry
+	nil,                         // 91: fairway.v1.Command.EnvEntry
+	nil,                         // 92: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 93: fairway.v1.Offer.AttributesEntry
+	nil,                         // 94: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 95: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	88,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	90,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	89,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	91,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
@@ -7634,7 +7778,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	6,   // 13: fairway.v1.TaskResized.task:type_name -> fairway.v1.TaskID
 	4,   // 14: fairway.v1.TaskResized.resources:type_name -> fairway.v1.Resources
 	4,   // 15: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	90,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	92,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	14,  // 17: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	16,  // 18: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 19: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -7677,7 +7821,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	32,  // 56: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
 	4,   // 57: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
 	2,   // 58: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	91,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	93,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
 	11,  // 60: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
 	6,   // 61: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
 	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
@@ -7719,66 +7863,70 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	20,  // 98: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
 	66,  // 99: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
 	11,  // 100: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	92,  // 101: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	94,  // 101: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
 	3,   // 102: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
 	42,  // 103: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
 	43,  // 104: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
 	4,   // 105: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	93,  // 106: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	95,  // 106: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
 	7,   // 107: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
 	3,   // 108: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	70,  // 109: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	79,  // 110: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	78,  // 111: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
-	77,  // 112: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
+	72,  // 109: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	81,  // 110: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	80,  // 111: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
+	79,  // 112: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
 	4,   // 113: fairway.v1.Reclaiming.shape:type_name -> fairway.v1.Resources
 	4,   // 114: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
 	4,   // 115: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
 	4,   // 116: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
 	4,   // 117: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	80,  // 118: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	83,  // 119: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	82,  // 118: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	85,  // 119: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
 	6,   // 120: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
 	0,   // 121: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
 	4,   // 122: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
 	7,   // 123: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
 	2,   // 124: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	86,  // 125: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	87,  // 126: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	88,  // 125: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	89,  // 126: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
 	17,  // 127: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
 	27,  // 128: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
 	58,  // 129: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
 	61,  // 130: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
 	63,  // 131: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
 	64,  // 132: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	67,  // 133: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	69,  // 134: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	71,  // 135: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	73,  // 136: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 137: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	73,  // 138: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	75,  // 139: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	73,  // 140: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	81,  // 141: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	84,  // 142: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	21,  // 143: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	46,  // 144: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	59,  // 145: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	62,  // 146: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	60,  // 147: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	65,  // 148: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	68,  // 149: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	70,  // 150: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	72,  // 151: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	70,  // 152: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	70,  // 153: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	70,  // 154: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	70,  // 155: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	76,  // 156: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	82,  // 157: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	85,  // 158: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	143, // [143:159] is the sub-list for method output_type
-	127, // [127:143] is the sub-list for method input_type
+	69,  // 133: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	67,  // 134: fairway.v1.OperatorService.DrainAgent:input_type -> fairway.v1.DrainAgentRequest
+	68,  // 135: fairway.v1.OperatorService.UndrainAgent:input_type -> fairway.v1.UndrainAgentRequest
+	71,  // 136: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	73,  // 137: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	75,  // 138: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	76,  // 139: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	75,  // 140: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	77,  // 141: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	75,  // 142: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	83,  // 143: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	86,  // 144: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 145: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 146: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	59,  // 147: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	62,  // 148: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	60,  // 149: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	65,  // 150: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	70,  // 151: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	66,  // 152: fairway.v1.OperatorService.DrainAgent:output_type -> fairway.v1.Agent
+	66,  // 153: fairway.v1.OperatorService.UndrainAgent:output_type -> fairway.v1.Agent
+	72,  // 154: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	74,  // 155: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	72,  // 156: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	72,  // 157: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	72,  // 158: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	72,  // 159: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	78,  // 160: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	84,  // 161: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	87,  // 162: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	145, // [145:163] is the sub-list for method output_type
+	127, // [127:145] is the sub-list for method input_type
 	127, // [127:127] is the sub-list for extension type_name
 	127, // [127:127] is the sub-list for extension extendee
 	0,   // [0:127] is the sub-list for field type_name
@@ -7843,7 +7991,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   90,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
