@@ -10,7 +10,7 @@ import (
 // It is three cache lines, and what is hot is in the first two.
 type agent struct {
 	live   bool
-	paused bool
+	away   away
 	dirty  bool // in Machine.dirty
 	shrunk bool // its total was lowered, or tasks were found on it, below what was offered
 	gen    uint32
@@ -24,6 +24,14 @@ type agent struct {
 	free   resource.Vector
 	total  resource.Vector
 }
+
+// away is why nothing is offered of an agent, in bits; 0: it is there.
+type away uint8
+
+const (
+	cutOff away = 1 << iota
+	draining
+)
 
 // fit is the set of classes that fit on an agent, as it is and as the bitmaps show it: they are brought up to it when
 // the agent has been filled.
@@ -94,7 +102,7 @@ func (m *Machine) dropSlot(a *agent) {
 func (m *Machine) refit(id AgentID) {
 	a := &m.agents[id]
 	var fit uint64
-	if a.live && !a.paused {
+	if a.live && a.away == 0 {
 		fit = m.classes.fit(&a.free)
 	}
 	m.fits[id].now = fit

@@ -25,7 +25,7 @@ const (
 	// AgentAdd: Agent, Host, Rack, Resources (total). AgentUpdate: Agent, Resources (new total), Rack.
 	AgentAdd
 	AgentUpdate
-	// AgentPause stops offers from an unreachable or draining agent (live offers of it are rescinded); AgentResume
+	// AgentPause stops offers from an unreachable agent (live offers of it are rescinded); AgentResume
 	// undoes it. AgentRemove forgets it with all that it held.
 	AgentPause
 	AgentResume
@@ -59,6 +59,9 @@ const (
 	Resume
 	// Reclaimable: Framework, Flag (resources may be reclaimed from it; at first they may not).
 	Reclaimable
+	// AgentDrain and AgentUndrain: Agent. As AgentPause and AgentResume, for one that is being emptied; each holds by itself.
+	AgentDrain
+	AgentUndrain
 )
 
 // Event is one input. It is a fixed-size record; Request is only read during Step.
@@ -212,7 +215,7 @@ const (
 	// each look at an agent that had room for the group's shape, was filled, and gave the group nothing; whether to another
 	// framework or to a group of its own that is served first.
 	FairShare
-	// The agent is cut off or draining. Not counted: it is not looked at.
+	// The agent is cut off. Not counted: it is not looked at.
 	AgentPaused
 	// The framework wants no offers. Not counted.
 	FrameworkSuppressed
@@ -234,5 +237,7 @@ const (
 	HigherPriority
 	// The framework is to give resources back first. Not counted.
 	GivingBack
+	// The agent is being emptied; or an offer's agent began to be. As a reason of an agent it is not counted.
+	AgentDraining
 	NumReasons
 )

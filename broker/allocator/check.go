@@ -73,7 +73,7 @@ func (m *Machine) checkAgents() error {
 			}
 		}
 		var fit uint64
-		if !a.paused {
+		if a.away == 0 {
 			fit = m.classes.fit(&a.free)
 			for k := m.classes.known; k != 0; k &= k - 1 {
 				b := bits.TrailingZeros64(k)
@@ -160,7 +160,7 @@ func (m *Machine) checkOffers() error {
 			return broken("offer %d of %v", p.id, p.res)
 		case m.config.OfferTimeout >= 0 && m.now-p.made >= m.config.OfferTimeout:
 			return broken("offer %d is too old", p.id)
-		case !m.agents[p.agent].live || m.agents[p.agent].paused:
+		case !m.agents[p.agent].live || m.agents[p.agent].away != 0:
 			return broken("offer %d is of an agent that is away", p.id)
 		case !m.fws[p.fw].live:
 			return broken("offer %d is for a framework that is gone", p.id)

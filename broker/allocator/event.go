@@ -32,7 +32,9 @@ func (m *Machine) apply(e *Event) error {
 	case AgentUpdate:
 		return m.agentUpdate(e)
 	case AgentPause, AgentResume:
-		return m.agentPause(e.Agent, e.Kind == AgentPause)
+		return m.agentAway(e.Agent, cutOff, e.Kind == AgentPause)
+	case AgentDrain, AgentUndrain:
+		return m.agentAway(e.Agent, draining, e.Kind == AgentDrain)
 	case AgentRemove:
 		return m.agentRemove(e.Agent)
 	case RoleSet:
@@ -98,7 +100,7 @@ func (m *Machine) agentAdd(e *Event) error {
 		m.fits = append(m.fits, fit{})
 	}
 	a := &m.agents[e.Agent]
-	a.live, a.paused, a.shrunk = true, false, false
+	a.live, a.away, a.shrunk = true, 0, false
 	a.gen++
 	a.host, a.rack = e.Host, e.Rack
 	a.total, a.free = e.Resources, e.Resources
@@ -173,17 +175,30 @@ func (m *Machine) rescindAll(id AgentID, why Reason) {
 	}
 }
 
-func (m *Machine) agentPause(id AgentID, paused bool) error {
+// agentAway sets or clears a reason why nothing is offered of an agent.
+func (m *Machine) agentAway(id AgentID, why away, on bool) error {
 	a, err := m.agentOf(id)
 	if err != nil {
 		return err
 	}
-	if a.paused == paused {
+	now := a.away &^ why
+	if on {
+		now |= why
+	}
+	if now == a.away {
 		return nil
 	}
-	a.paused = paused
-	if paused {
-		m.rescindAll(id, AgentLost)
+	if was := a.away; was != 0 && now != 0 {
+		a.away = now
+		return nil
+	}
+	a.away = now
+	if on {
+		reason := AgentLost
+		if why == draining {
+			reason = AgentDraining
+		}
+		m.rescindAll(id, reason)
 		m.unkeep(id)
 	}
 	m.refit(id)

@@ -91,8 +91,10 @@ func (m *Machine) whyNot(at, head int32, id AgentID) Reason {
 		return FrameworkSuppressed
 	case m.fws[g.fw].asked:
 		return GivingBack
-	case a.paused:
+	case a.away&cutOff != 0:
 		return AgentPaused
+	case a.away != 0:
+		return AgentDraining
 	}
 	if g.excludes(id) {
 		return Excluded

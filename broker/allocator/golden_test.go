@@ -17,7 +17,7 @@ import (
 // appearance. After each step all invariants are checked.
 //
 //	step t=1.5s
-//	agent NAME QUANTITIES host=H rack=R | update | pause | resume | remove NAME
+//	agent NAME QUANTITIES host=H rack=R | update | pause | resume | drain | undrain | remove NAME
 //	role PATH weight=2 guarantee:cpu=4 limit:memory=8GiB
 //	framework NAME role=PATH [classic] | unregister | suppress | revive | yields | clings NAME
 //	request FRAMEWORK/GROUP total=N QUANTITIES [hosts=h1*2,h2] [racks=r1*3] [seen=OFFER] [priority=N] [strict] [wait=1s,2s] [exclude=a1]
@@ -251,8 +251,8 @@ func (s *script) event(t *testing.T, line string) Event {
 		rack, _ := option("rack")
 		e.Rack = s.places.Rack(rack)
 		s.places.Place(e.Host, nil, e.Rack)
-	case "pause", "resume", "remove":
-		e.Kind = map[string]EventKind{"pause": AgentPause, "resume": AgentResume, "remove": AgentRemove}[words[0]]
+	case "pause", "resume", "drain", "undrain", "remove":
+		e.Kind = map[string]EventKind{"pause": AgentPause, "resume": AgentResume, "drain": AgentDrain, "undrain": AgentUndrain, "remove": AgentRemove}[words[0]]
 		e.Agent = AgentID(s.agents.id(name))
 	case "role":
 		e.Kind, e.Role, e.Weight, e.Limit = RoleSet, RoleID(s.roles.id(name)), 1000, resource.None()

@@ -386,7 +386,7 @@ func (m *Machine) someRack(at int32) bool {
 // could says whether an agent could serve a group if it were empty.
 func (m *Machine) could(g *group, id AgentID) bool {
 	a := &m.agents[id]
-	return !a.paused && g.shape.Fits(a.total) && !g.excludes(id)
+	return a.away == 0 && g.shape.Fits(a.total) && !g.excludes(id)
 }
 
 // park takes a group out of the tree until the end of what is going on, because it was looked at and cannot be served.

@@ -17,7 +17,7 @@ var reasonWords = [NumReasons]string{
 	Filtered:            "declined not long ago",
 	RoleLimit:           "the role's limit",
 	FairShare:           "others are due first",
-	AgentPaused:         "agent unreachable or draining",
+	AgentPaused:         "agent unreachable",
 	FrameworkSuppressed: "the framework wants no offers",
 	LargerThanAny:       "larger than any agent",
 	OffersPaused:        "offers are paused",
@@ -28,6 +28,7 @@ var reasonWords = [NumReasons]string{
 	FrameworkGone:       "framework gone",
 	HigherPriority:      "a request of higher priority comes first",
 	GivingBack:          "its framework gives resources back first",
+	AgentDraining:       "agent draining",
 }
 
 // String is the reason in words, for people.

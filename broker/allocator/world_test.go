@@ -230,6 +230,12 @@ func (w *world) event(t *rapid.T) (Event, bool) {
 			return Event{}, false
 		}
 		id := rapid.SampledFrom(keys(w.agents)).Draw(t, "agent")
+		switch n(5) {
+		case 0:
+			return Event{Kind: AgentDrain, Agent: id}, true
+		case 1:
+			return Event{Kind: AgentUndrain, Agent: id}, true
+		}
 		w.agents[id] = n(1) == 0
 		if w.agents[id] {
 			return Event{Kind: AgentResume, Agent: id}, true

@@ -56,6 +56,9 @@ type Broker interface {
 	SetRole(ctx context.Context, caller Caller, r *v1.SetRoleRequest) (*v1.Role, error)
 	RemoveRole(ctx context.Context, caller Caller, path string) error
 	ListAgents(ctx context.Context, caller Caller, r *v1.ListAgentsRequest) (*v1.ListAgentsResponse, error)
+	// DrainAgent takes an agent out of service, for operators; UndrainAgent puts it back.
+	DrainAgent(ctx context.Context, caller Caller, r *v1.DrainAgentRequest) (*v1.Agent, error)
+	UndrainAgent(ctx context.Context, caller Caller, r *v1.UndrainAgentRequest) (*v1.Agent, error)
 	SubmitJob(ctx context.Context, caller Caller, r *v1.SubmitJobRequest) (*v1.Job, error)
 	ListJobs(ctx context.Context, caller Caller, r *v1.ListJobsRequest) (*v1.ListJobsResponse, error)
 	GetJob(ctx context.Context, caller Caller, id string) (*v1.Job, error)

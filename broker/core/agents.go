@@ -83,6 +83,7 @@ func (m *machine) place(a *agent) {
 	m.hostAgents[a.host] = append(m.hostAgents[a.host], a)
 	m.placeHost(a)
 	m.event(allocator.Event{Kind: allocator.AgentAdd, Agent: allocator.AgentID(a.num), Host: a.host, Rack: a.rack, Resources: a.total})
+	m.setDraining(a)
 	clear(m.fits)
 	m.consider = true
 }

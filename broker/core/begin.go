@@ -71,6 +71,7 @@ func (m *machine) loadAgents() {
 		m.moveAgent(n, a.Status)
 		n.since, n.heard = m.now, m.now
 		m.describe(n, info, a.Total)
+		m.loadDraining(n, a)
 		if a.Status == state.AgentGone {
 			continue
 		}

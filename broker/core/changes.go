@@ -18,9 +18,14 @@ func (m *machine) nudge() {
 	for i := range m.facts {
 		switch m.facts[i].Kind {
 		case state.AgentAdmitted, state.AgentUpdated, state.AgentChanged, state.AgentForgotten, state.RoleSet, state.RoleRemoved,
-			state.FrameworkChanged, state.TaskLaunched, state.TaskEnded, state.TaskResized:
+			state.FrameworkChanged, state.TaskLaunched, state.TaskEnded, state.TaskResized, state.AgentDrained:
 			m.then(m.tellOnlookers)
 			return
+		case state.JobChanged:
+			if m.facts[i].Status >= state.JobSucceeded { // an agent that drains may have been held by its output only
+				m.then(m.tellOnlookers)
+				return
+			}
 		}
 	}
 }

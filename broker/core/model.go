@@ -28,7 +28,9 @@ type agent struct {
 	usage   *v1.AgentHeartbeat
 	placed  bool // the allocator knows it
 	paused  bool
-	awaited bool // known from before a restart and not back yet
+	drain   uint64 // counts drainings, so that an old timer knows it is late
+	drains  bool   // an operator wants it empty
+	awaited bool   // known from before a restart and not back yet
 }
 
 // framework is one that has not ended, or that has and still has tasks.

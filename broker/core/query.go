@@ -67,22 +67,27 @@ func (b *Broker) ListAgents(ctx context.Context, caller api.Caller, r *v1.ListAg
 				out.NextPageToken = strconv.FormatUint(uint64(last), 10)
 				break
 			}
-			a := m.agents[k.Number]
-			x := &v1.Agent{
-				Id: a.id, Info: a.info, State: agentStates[a.status], Tasks: uint32(m.st.LiveTasksOnAgent(a.num)),
-				RegisteredUnixNanos: k.Admitted, SinceUnixNanos: k.Changed, Usage: a.usage,
-			}
-			if x.SinceUnixNanos == 0 {
-				x.SinceUnixNanos = k.Admitted
-			}
-			if _, used, offered, ok := m.alloc.AgentShare(allocator.AgentID(a.num)); ok {
-				x.Used, x.Offered = amounts(used, &m.kinds), amounts(offered, &m.kinds)
-			}
-			out.Agents = append(out.Agents, x)
+			out.Agents = append(out.Agents, m.agentMessageOf(m.agents[k.Number], k))
 			last = k.Number
 		}
 		reply(out, nil)
 	})
+}
+
+// agentMessageOf is an agent as the outside sees it.
+func (m *machine) agentMessageOf(a *agent, k *state.Agent) *v1.Agent {
+	x := &v1.Agent{
+		Id: a.id, Info: a.info, State: agentStates[a.status], Tasks: uint32(m.st.LiveTasksOnAgent(a.num)),
+		RegisteredUnixNanos: k.Admitted, SinceUnixNanos: k.Changed, Usage: a.usage,
+	}
+	if x.SinceUnixNanos == 0 {
+		x.SinceUnixNanos = k.Admitted
+	}
+	if _, used, offered, ok := m.alloc.AgentShare(allocator.AgentID(a.num)); ok {
+		x.Used, x.Offered = amounts(used, &m.kinds), amounts(offered, &m.kinds)
+	}
+	m.describeDraining(x, a, k)
+	return x
 }
 
 // ListTasks implements api.Broker: the tasks of a job, its coordinators first, ended ones too unless live ones only are
@@ -370,4 +375,5 @@ var reasonTexts = [allocator.NumReasons]struct{ what, help string }{
 	allocator.FrameworkGone:       {"framework gone", "its framework has gone"},
 	allocator.HigherPriority:      {"higher priority first", "requests of higher priority of the same framework"},
 	allocator.GivingBack:          {"gives resources back", "its framework gives resources back first, as its role is above its fair share"},
+	allocator.AgentDraining:       {"agent draining", "an operator is draining these agents (fairway agents); the others have to serve it, or 'fairway undrain' puts one back"},
 }

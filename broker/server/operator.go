@@ -49,6 +49,14 @@ func (o operatorService) ListAgents(ctx context.Context, q *v1.ListAgentsRequest
 	return as(o, ctx, func(b api.Broker, c api.Caller) (*v1.ListAgentsResponse, error) { return b.ListAgents(ctx, c, q) })
 }
 
+func (o operatorService) DrainAgent(ctx context.Context, q *v1.DrainAgentRequest) (*v1.Agent, error) {
+	return as(o, ctx, func(b api.Broker, c api.Caller) (*v1.Agent, error) { return b.DrainAgent(ctx, c, q) })
+}
+
+func (o operatorService) UndrainAgent(ctx context.Context, q *v1.UndrainAgentRequest) (*v1.Agent, error) {
+	return as(o, ctx, func(b api.Broker, c api.Caller) (*v1.Agent, error) { return b.UndrainAgent(ctx, c, q) })
+}
+
 func (o operatorService) SubmitJob(ctx context.Context, q *v1.SubmitJobRequest) (*v1.Job, error) {
 	return as(o, ctx, func(b api.Broker, c api.Caller) (*v1.Job, error) { return b.SubmitJob(ctx, c, q) })
 }

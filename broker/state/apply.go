@@ -62,6 +62,8 @@ func (s *State) apply(f *Fact) error {
 		return s.taskEnded(f)
 	case TaskResized:
 		return s.taskResized(f)
+	case AgentDrained:
+		return s.agentDrained(f)
 	}
 	return ErrNewer
 }

@@ -50,6 +50,23 @@ func (s *State) agentChanged(f *Fact) error {
 	return nil
 }
 
+func (s *State) agentDrained(f *Fact) error {
+	e, err := s.knownAgent(f.Agent)
+	if err != nil {
+		return err
+	}
+	if f.Duration < 0 || !f.Flag && f.Duration != 0 {
+		return contradicts("agent %s ends its tasks at %d", e.record.ID, f.Duration)
+	}
+	a := *e.record
+	a.Draining, a.DrainUntil, a.DrainSince = f.Flag, f.Duration, 0
+	if f.Flag {
+		a.DrainSince = f.Wall
+	}
+	s.agent(f.Agent).record = &a
+	return nil
+}
+
 func (s *State) agentForgotten(f *Fact) error {
 	e, err := s.knownAgent(f.Agent)
 	if err != nil {

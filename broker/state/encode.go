@@ -64,6 +64,7 @@ var layouts = [...][][]field{
 	TaskLaunched:      {{fNow, fFramework, fSequence, fAgent, fJob, fResources, fPorts, fName, fCode, fFlag, fWall}},
 	TaskEnded:         {{fNow, fFramework, fSequence, fStatus, fCode, fReason, fWall}},
 	TaskResized:       {{fNow, fFramework, fSequence, fResources, fVersion}},
+	AgentDrained:      {{fNow, fAgent, fFlag, fDuration, fWall}},
 }
 
 // AppendFact appends a fact's encoding to b. Fields that its kind does not have are left out. A kind that is unknown is

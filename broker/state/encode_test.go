@@ -41,6 +41,7 @@ func everyKind() []Fact {
 		{Kind: TaskLaunched, Now: 17, Framework: 300, Sequence: 1 << 40, Agent: 1, Job: 70000, Resources: v, Ports: ports, Name: "map-0", Code: 1, Flag: true, Wall: 10},
 		{Kind: TaskEnded, Now: 18, Framework: 300, Sequence: 1 << 40, Status: TaskFailed, Code: -9, Reason: 3, Wall: 11},
 		{Kind: TaskResized, Now: 19, Framework: 300, Sequence: 1 << 40, Resources: v, Version: 3},
+		{Kind: AgentDrained, Now: 20, Agent: 1, Flag: true, Duration: 1_800_000_000_000_000_000, Wall: 12},
 	}
 }
 

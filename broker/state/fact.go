@@ -48,6 +48,9 @@ const (
 	TaskEnded
 	// TaskResized: Framework, Sequence, Resources, Version (its revision, one more than before).
 	TaskResized
+	// AgentDrained: Agent, Flag (it is to be emptied; else not any more), Duration (when what still runs is ended, Unix ns; 0: never), Wall.
+	// It holds besides the agent's status, whatever becomes of that.
+	AgentDrained
 )
 
 // Status of an agent.

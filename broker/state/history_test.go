@@ -71,7 +71,7 @@ func (h *history) fact() *Fact {
 		f.Now = h.wall
 	}
 	kinds := []Kind{
-		ClusterCreated, EpochBegun, KindNamed, AgentAdmitted, AgentAdmitted, AgentAdmitted, AgentUpdated, AgentChanged, AgentForgotten,
+		ClusterCreated, EpochBegun, KindNamed, AgentAdmitted, AgentAdmitted, AgentAdmitted, AgentUpdated, AgentChanged, AgentDrained, AgentForgotten,
 		RoleSet, RoleSet, RoleRemoved, FrameworkAdmitted, FrameworkAdmitted, FrameworkAdmitted, FrameworkChanged, FrameworkEnded, FrameworkSaved,
 		JobSubmitted, JobSubmitted, JobChanged, JobChanged, JobForgotten, JobForgotten,
 		TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched, TaskLaunched,
@@ -92,6 +92,8 @@ func (h *history) fact() *Fact {
 		f.Agent, f.Host, f.Text, f.Resources = h.agent(), "host2", "boot2", h.vector()
 	case AgentChanged:
 		f.Agent, f.Status, f.Text = h.agent(), uint8(h.pick("status", 0, 4)), "why"
+	case AgentDrained:
+		f.Agent, f.Flag, f.Duration = h.agent(), h.pick("drain", 0, 2) > 0, int64(h.pick("until", 0, 1))
 	case AgentForgotten:
 		f.Agent = h.agent()
 	case RoleSet:

@@ -9,6 +9,7 @@ var kindNames = [...]string{
 	FrameworkAdmitted: "FrameworkAdmitted", FrameworkChanged: "FrameworkChanged", FrameworkEnded: "FrameworkEnded", FrameworkSaved: "FrameworkSaved",
 	JobSubmitted: "JobSubmitted", JobChanged: "JobChanged", JobForgotten: "JobForgotten",
 	TaskLaunched: "TaskLaunched", TaskEnded: "TaskEnded", TaskResized: "TaskResized",
+	AgentDrained: "AgentDrained",
 }
 
 // String is the kind's name.

@@ -94,7 +94,7 @@ func (m *model) fold(f *Fact) bool {
 			return false
 		}
 		m.agents[f.Agent] = &Agent{Number: f.Agent, ID: f.Name, Host: f.Host, Info: f.Body, Total: f.Resources, Boot: f.Text, Admitted: f.Wall, Changed: f.Wall}
-	case AgentUpdated, AgentChanged, AgentForgotten:
+	case AgentUpdated, AgentChanged, AgentDrained, AgentForgotten:
 		if agent == nil || agent.Forgotten {
 			return false
 		}
@@ -106,6 +106,14 @@ func (m *model) fold(f *Fact) bool {
 				return false
 			}
 			agent.Status, agent.Why, agent.Changed = f.Status, f.Text, f.Wall
+		case AgentDrained:
+			if f.Duration < 0 || !f.Flag && f.Duration > 0 {
+				return false
+			}
+			agent.Draining, agent.DrainUntil, agent.DrainSince = f.Flag, f.Duration, 0
+			if f.Flag {
+				agent.DrainSince = f.Wall
+			}
 		case AgentForgotten:
 			if m.countTasks(func(t *Task) bool { return t.Agent == f.Agent && t.Live() }) > 0 {
 				return false

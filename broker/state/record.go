@@ -40,6 +40,10 @@ type Agent struct {
 	Why      string // of the last change of Status
 	Admitted int64  // Unix ns
 	Changed  int64  // Unix ns of the last change of Status
+	// Draining: an operator wants it empty. What still runs there is ended at DrainUntil (Unix ns; 0: never).
+	Draining   bool
+	DrainUntil int64
+	DrainSince int64 // Unix ns; 0 if it is not
 	// Forgotten: the agent is only kept because records of ended tasks name it. It is in no iterator or index.
 	Forgotten bool
 }

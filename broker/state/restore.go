@@ -34,7 +34,7 @@ func readSnapshot(r *bufio.Reader) (*State, error) {
 		}
 		return nil, fmt.Errorf("snapshot version %d: %w", v, ErrNewer)
 	}
-	l := &loader{s: New()}
+	l := &loader{s: New(), version: head[len(snapshotMagic)]}
 	for index := uint32(0); ; index++ {
 		payload, err := l.block(r, index)
 		if err == io.EOF {
@@ -68,15 +68,16 @@ func cutOff(err error) error {
 
 // loader builds a state from records.
 type loader struct {
-	s      *State
-	buffer []byte
-	count  uint64
-	last   uint8 // tag of the last record that was no task or shape
-	number uint32
-	shapes []resource.Vector
-	f      *frameworkEntry // whose tasks follow
-	task   record          // the one before
-	ended  bool
+	s       *State
+	version uint8
+	buffer  []byte
+	count   uint64
+	last    uint8 // tag of the last record that was no task or shape
+	number  uint32
+	shapes  []resource.Vector
+	f       *frameworkEntry // whose tasks follow
+	task    record          // the one before
+	ended   bool
 }
 
 func (l *loader) block(r io.Reader, index uint32) ([]byte, error) {
@@ -202,7 +203,13 @@ func (l *loader) agent(d *decoder, number uint32) {
 	a := &Agent{Number: number, ID: d.string(MaxName), Host: d.string(MaxName), Info: d.body(MaxBody)}
 	d.vector(&a.Total)
 	a.Boot, a.Status, a.Why = d.string(MaxText), d.byte(), d.string(MaxText)
-	a.Admitted, a.Changed, a.Forgotten = d.int64(), d.int64(), d.bool()
+	a.Admitted, a.Changed = d.int64(), d.int64()
+	flags := d.byte()
+	a.Forgotten, a.Draining = flags&agentForgotten != 0, flags&agentDraining != 0
+	if d.failed = d.failed || flags > agentForgotten|agentDraining || a.Draining && l.version < 3; a.Draining {
+		a.DrainUntil, a.DrainSince = d.int64(), d.int64()
+		d.failed = d.failed || a.DrainUntil < 0
+	}
 	l.s.agents.set(l.s.owner, number, &agentEntry{owner: l.s.owner, record: a})
 	if !a.Forgotten {
 		l.s.agentIDs.put(a.ID, number)

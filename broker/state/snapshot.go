@@ -17,8 +17,8 @@ import (
 // tasks) is not written. The same state gives the same bytes.
 const (
 	snapshotMagic   = "fwstate\n"
-	snapshotVersion = 2         // since tasks are resized
-	firstSnapshot   = 1         // that can be read; it knows no revisions
+	snapshotVersion = 3         // since agents are drained
+	firstSnapshot   = 1         // that can be read; it knows no revisions of tasks, and as 2 no draining
 	blockSize       = 256 << 10 // a block is written once it has this many bytes
 	maxBlock        = 32 << 20
 )
@@ -128,6 +128,12 @@ func (e *snapshotWriter) role(r *Role) {
 	e.record()
 }
 
+// Flags of an agent; before version 3 there is only the first.
+const (
+	agentForgotten = 1 << iota
+	agentDraining
+)
+
 func (e *snapshotWriter) agent(a *Agent) {
 	b := append(e.b, tagAgent)
 	b = binary.AppendUvarint(b, uint64(a.Number))
@@ -140,7 +146,18 @@ func (e *snapshotWriter) agent(a *Agent) {
 	b = appendString(b, a.Why)
 	b = binary.AppendVarint(b, a.Admitted)
 	b = binary.AppendVarint(b, a.Changed)
-	e.b = appendBool(b, a.Forgotten)
+	var flags byte
+	if a.Forgotten {
+		flags |= agentForgotten
+	}
+	if a.Draining {
+		flags |= agentDraining
+	}
+	if b = append(b, flags); a.Draining {
+		b = binary.AppendVarint(b, a.DrainUntil)
+		b = binary.AppendVarint(b, a.DrainSince)
+	}
+	e.b = b
 	e.record()
 }
 

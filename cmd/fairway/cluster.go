@@ -46,6 +46,14 @@ func allAgents(ctx context.Context, b *client.Client) ([]*v1.Agent, error) {
 	}
 }
 
+// agentState is an agent's state, and that it drains where that does not say so.
+func agentState(g *v1.Agent) string {
+	if g.Draining && g.State != "draining" && g.State != "drained" {
+		return g.State + "+draining"
+	}
+	return g.State
+}
+
 func (a *app) agentsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "agents", Short: "List the agents", Args: cobra.NoArgs,
@@ -61,7 +69,7 @@ func (a *app) agentsCommand() *cobra.Command {
 				}
 				var rows [][]string
 				for _, g := range list {
-					rows = append(rows, []string{g.Id, g.GetInfo().GetHost(), g.GetInfo().GetRack(), g.State, age(g.SinceUnixNanos),
+					rows = append(rows, []string{g.Id, g.GetInfo().GetHost(), g.GetInfo().GetRack(), agentState(g), age(g.SinceUnixNanos),
 						strconv.Itoa(int(g.Tasks)), amount(g.Used), amount(g.GetInfo().GetTotal())})
 				}
 				return table(c.OutOrStdout(), "ID HOST RACK STATE FOR TASKS USED TOTAL", rows)

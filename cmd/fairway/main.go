@@ -133,7 +133,7 @@ Exit codes: 0 done; 1 failed; 2 wrong usage or configuration; 3 no broker answer
 	f.StringVarP(&a.output, "format", "o", "table", "table or json")
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.brokerCommand(), a.agentCommand(), a.devCommand(), a.submitCommand(), a.sparkCommands(), a.jobsCommand(), a.jobCommand(),
-		a.logsCommand(), a.killCommand(), a.agentsCommand(), a.rolesCommand(), a.explainCommand(), a.catCommand(), a.flightCommand(),
+		a.logsCommand(), a.killCommand(), a.agentsCommand(), a.drainCommand(), a.undrainCommand(), a.rolesCommand(), a.explainCommand(), a.catCommand(), a.flightCommand(),
 		a.confCommand(), a.versionCommand())
 	root.AddCommand(a.hiddenCommands()...)
 	for _, c := range root.Commands() {

@@ -23,6 +23,7 @@ import (
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/frameworks/storage"
 	"fairway/frameworks/storage/local"
+	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 	"google.golang.org/protobuf/proto"
 )
@@ -95,6 +96,8 @@ func (f *fakeAux) EndApplication(app string) {
 	defer f.mu.Unlock()
 	f.ended = append(f.ended, app)
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 30 * time.Second
 

@@ -23,7 +23,7 @@ func (m *Manager) adminProtocol() hadooprpc.Protocol {
 		"refreshNodesResources":               hadooprpc.Handle(m.refreshNodesResources),
 		"refreshAdminAcls":                    hadooprpc.Handle(m.refreshAdminACLs),
 		"getGroupsForUser":                    hadooprpc.Handle(m.getGroupsForUser),
-		"checkForDecommissioningNodes":        answer(&wire.CheckForDecommissioningNodesResponseProto{}),
+		"checkForDecommissioningNodes":        hadooprpc.Handle(m.checkForDecommissioningNodes),
 		"refreshUserToGroupsMappings":         answer(&wire.RefreshUserToGroupsMappingsResponseProto{}), // they are looked up each time
 		"refreshSuperUserGroupsConfiguration": no("no user may act for another: there are no proxy users to read again"),
 		"refreshServiceAcls":                  hadooprpc.Handle(m.refreshServiceACLs),
@@ -72,6 +72,18 @@ func (m *Manager) refreshNodes(ctx context.Context, c *hadooprpc.Caller, q *wire
 		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "Exception refresh nodes: %v", err)
 	}
 	return &wire.RefreshNodesResponseProto{}, nil
+}
+
+// checkForDecommissioningNodes are the nodes that are not done yet. They are named by 'fairway drain', as there is no file of
+// excluded nodes.
+func (m *Manager) checkForDecommissioningNodes(context.Context, *hadooprpc.Caller, *wire.CheckForDecommissioningNodesRequestProto) (proto.Message, error) {
+	r := &wire.CheckForDecommissioningNodesResponseProto{}
+	for _, n := range m.cluster().nodes {
+		if n.State == wire.NodeStateProto_NS_DECOMMISSIONING {
+			r.DecommissioningNodes = append(r.DecommissioningNodes, n.ID.Proto())
+		}
+	}
+	return r, nil
 }
 
 func (m *Manager) refreshNodesResources(ctx context.Context, c *hadooprpc.Caller, q *wire.RefreshNodesResourcesRequestProto) (proto.Message, error) {

@@ -375,7 +375,7 @@ func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponse
 	m, now := a.m, time.Now()
 	s := m.cluster()
 	r := &wire.AllocateResponseProto{
-		ResponseId: proto.Int32(following(t.responseID)), NumClusterNodes: proto.Int32(int32(s.active)), ApplicationPriority: &wire.PriorityProto{Priority: proto.Int32(a.priority)},
+		ResponseId: proto.Int32(following(t.responseID)), NumClusterNodes: proto.Int32(int32(s.active + s.leaving)), ApplicationPriority: &wire.PriorityProto{Priority: proto.Int32(a.priority)},
 	}
 	var ready []*container
 	if len(t.ready) > 0 && a.gather(t, now) {

@@ -41,6 +41,8 @@ type snapshot struct {
 	largest amount            // of any node in each kind
 	active  int
 	lost    int
+	leaving int // nodes that are being decommissioned
+	left    int // that are
 	keeping int // of the nodes: they do not aggregate logs
 	roles   map[string]*roleState
 }
@@ -247,8 +249,18 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		if s.expired(n.Heard.Add(m.o.NodeExpiry)) {
 			n.State = wire.NodeStateProto_NS_LOST
 		}
-	case "draining":
+	case "draining", "drained":
 		n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONING, "draining"
+		until := time.Unix(0, a.DrainUntilUnixNanos)
+		if a.DrainUntilUnixNanos != 0 {
+			n.Draining = until.Sub(time.Unix(0, a.DrainSinceUnixNanos))
+		}
+		// A master runs maps again whose output is on a decommissioned node, so that it is one only when no application that
+		// has not ended can want any of it, or when the time for it is over.
+		over := a.DrainUntilUnixNanos != 0 && s.expired(until)
+		if a.State == "drained" && (len(a.Jobs) == 0 || over) {
+			n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONED, "drained"
+		}
 	case "gone":
 		if s.byAgent[a.Id] != nil || s.expired(time.Unix(0, a.SinceUnixNanos).Add(time.Hour)) {
 			return
@@ -267,8 +279,16 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		s.lost++
 		return
 	}
+	switch n.State {
+	case wire.NodeStateProto_NS_DECOMMISSIONED:
+		s.left++
+		return
+	case wire.NodeStateProto_NS_DECOMMISSIONING:
+		s.leaving++
+	default:
+		s.active++
+	}
 	s.racks[n.Rack] = true
-	s.active++
 	s.total = s.total.plus(total)
 	s.used = s.used.plus(used)
 	if a.State == "active" {
@@ -403,24 +423,28 @@ func parentOf(path string) string {
 	return ""
 }
 
-// judgeNodes tells applications once of each node that was lost, and of those again that are back.
+// judgeNodes tells applications once of each node that was lost or is taken out of service, and of those again that are back.
 func (m *Manager) judgeNodes(s *snapshot) {
 	for _, n := range s.nodes {
-		was := m.gone[n.agent]
-		switch is := n.State == wire.NodeStateProto_NS_LOST; {
-		case is && !was:
-			m.gone[n.agent] = true
-			m.o.Log.Warn("node lost", zap.Stringer("node", n.ID), zap.String("why", n.Health))
-			m.tellNode(n)
-		case !is && was:
-			delete(m.gone, n.agent)
+		was, is := m.told[n.agent], n.State
+		switch {
+		case is == was || is == wire.NodeStateProto_NS_RUNNING && was == 0:
+			continue
+		case is == wire.NodeStateProto_NS_RUNNING:
+			delete(m.told, n.agent)
 			m.o.Log.Info("node is back", zap.Stringer("node", n.ID))
-			m.tellNode(n)
+		case is == wire.NodeStateProto_NS_LOST:
+			m.told[n.agent] = is
+			m.o.Log.Warn("node lost", zap.Stringer("node", n.ID), zap.String("why", n.Health))
+		default:
+			m.told[n.agent] = is
+			m.o.Log.Info("node is taken out of service", zap.Stringer("node", n.ID), zap.String("state", n.Health))
 		}
+		m.tellNode(n)
 	}
-	for agent := range m.gone {
+	for agent := range m.told {
 		if s.byAgent[agent] == nil {
-			delete(m.gone, agent)
+			delete(m.told, agent)
 		}
 	}
 }

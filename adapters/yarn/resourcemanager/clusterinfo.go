@@ -80,7 +80,8 @@ func (m *Manager) queues(s *snapshot) []QueueInfo {
 func (m *Manager) metricsOf(s *snapshot) Metrics {
 	x := Metrics{
 		AvailableMB: s.free.memory, AllocatedMB: s.used.memory, TotalMB: s.total.memory, AvailableVCores: int64(s.free.vcores), AllocatedVCores: int64(s.used.vcores),
-		TotalVCores: int64(s.total.vcores), Nodes: s.active + s.lost, Active: s.active, Lost: s.lost,
+		TotalVCores: int64(s.total.vcores), Nodes: s.active + s.leaving + s.left + s.lost, Active: s.active, Lost: s.lost,
+		Decommissioning: s.leaving, Decommissioned: s.left,
 	}
 	for _, n := range s.nodes {
 		if n.State != wire.NodeStateProto_NS_LOST {
@@ -117,9 +118,10 @@ func (m *Manager) metricsOf(s *snapshot) Metrics {
 func (m *Manager) getClusterMetrics(ctx context.Context, c *hadooprpc.Caller, q *wire.GetClusterMetricsRequestProto) (proto.Message, error) {
 	s := m.cluster()
 	return &wire.GetClusterMetricsResponseProto{ClusterMetrics: &wire.YarnClusterMetricsProto{
-		NumNodeManagers: proto.Int32(int32(s.active)), NumActiveNms: proto.Int32(int32(s.active)), NumLostNms: proto.Int32(int32(s.lost)),
-		NumDecommissionedNms: proto.Int32(0), NumUnhealthyNms: proto.Int32(0), NumRebootedNms: proto.Int32(0), NumDecommissioningNms: proto.Int32(0),
-		NumShutdownNms: proto.Int32(0),
+		NumNodeManagers: proto.Int32(int32(s.active + s.leaving)), NumActiveNms: proto.Int32(int32(s.active)), NumLostNms: proto.Int32(int32(s.lost)),
+		NumDecommissionedNms: proto.Int32(int32(s.left)), NumUnhealthyNms: proto.Int32(0), NumRebootedNms: proto.Int32(0),
+		NumDecommissioningNms: proto.Int32(int32(s.leaving)),
+		NumShutdownNms:        proto.Int32(0),
 	}}, nil
 }
 

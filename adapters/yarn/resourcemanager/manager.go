@@ -16,6 +16,7 @@ import (
 
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/id"
+	"fairway/adapters/yarn/wire"
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
 )
@@ -48,8 +49,8 @@ type Manager struct {
 	// begun says which containers of an agent were begun.
 	begun func(ctx context.Context, a *application, t *attempt, where id.NodeID, all []*container) (map[id.ContainerID]bool, error)
 
-	refreshing sync.Mutex      // held while a snapshot is made
-	gone       map[string]bool // agents that were told as lost; guarded by refreshing
+	refreshing sync.Mutex                     // held while a snapshot is made
+	told       map[string]wire.NodeStateProto // of agents, where it is not NS_RUNNING; guarded by refreshing
 
 	mu      sync.Mutex // of what follows; never held while an application's is taken
 	apps    map[id.ApplicationID]*application
@@ -68,7 +69,7 @@ func New(o Options) (*Manager, error) {
 	h.Write([]byte("fairway yarn delegation tokens"))
 	m := &Manager{
 		o: o, started: time.Now().Truncate(time.Millisecond), tokens: newDelegations(h.Sum(nil), o.Broker), ready: make(chan struct{}), starts: make(chan *application),
-		over: make(chan struct{}), look: make(chan struct{}, 1), gone: map[string]bool{}, apps: map[id.ApplicationID]*application{},
+		over: make(chan struct{}), look: make(chan struct{}, 1), told: map[string]wire.NodeStateProto{}, apps: map[id.ApplicationID]*application{},
 		touched: map[string]map[*application]struct{}{},
 	}
 	m.stamp.Store(m.started.UnixMilli())

@@ -119,7 +119,8 @@ type Node struct {
 	Health     string
 	Heard      time.Time
 	Version    string
-	Label      string // "": none
+	Label      string        // "": none
+	Draining   time.Duration // what an operator gives its containers, of one that is decommissioned; 0: as long as they take
 }
 
 // QueueInfo is a role as a queue; the root is the first.
@@ -152,7 +153,7 @@ type Metrics struct {
 	AvailableVCores, AllocatedVCores, PendingVCores        int64
 	TotalVCores                                            int64
 	Containers, PendingContainers                          int64
-	Nodes, Active, Lost, Decommissioned                    int
+	Nodes, Active, Lost, Decommissioning, Decommissioned   int
 }
 
 // Info is about the manager itself.

@@ -120,6 +120,11 @@ func nodeReport(n *node) *wire.NodeReportProto {
 	switch n.State {
 	case wire.NodeStateProto_NS_RUNNING:
 		r.NodeUpdateType = wire.NodeUpdateTypeProto_NODE_USABLE.Enum()
+	case wire.NodeStateProto_NS_DECOMMISSIONING:
+		r.NodeUpdateType = wire.NodeUpdateTypeProto_NODE_DECOMMISSIONING.Enum()
+		if n.Draining > 0 {
+			r.DecommissioningTimeout = proto.Uint32(uint32(n.Draining / time.Second))
+		}
 	default:
 		r.NodeUpdateType = wire.NodeUpdateTypeProto_NODE_UNUSABLE.Enum()
 	}

@@ -184,6 +184,16 @@ func (c *Client) ListAgents(ctx context.Context, _ api.Caller, r *v1.ListAgentsR
 	return call(c, ctx, c.op.ListAgents, r)
 }
 
+// DrainAgent implements api.Broker.
+func (c *Client) DrainAgent(ctx context.Context, _ api.Caller, r *v1.DrainAgentRequest) (*v1.Agent, error) {
+	return call(c, ctx, c.op.DrainAgent, r)
+}
+
+// UndrainAgent implements api.Broker.
+func (c *Client) UndrainAgent(ctx context.Context, _ api.Caller, r *v1.UndrainAgentRequest) (*v1.Agent, error) {
+	return call(c, ctx, c.op.UndrainAgent, r)
+}
+
 // SubmitJob implements api.Broker.
 func (c *Client) SubmitJob(ctx context.Context, _ api.Caller, r *v1.SubmitJobRequest) (*v1.Job, error) {
 	return call(c, ctx, c.op.SubmitJob, r)

@@ -5199,13 +5199,18 @@ type Agent struct {
 	Info                *AgentInfo             `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
 	Used                *Resources             `protobuf:"bytes,3,opt,name=used,proto3" json:"used,omitempty"`
 	Offered             *Resources             `protobuf:"bytes,4,opt,name=offered,proto3" json:"offered,omitempty"`
-	State               string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // "active", "unreachable", "gone", "draining"
+	State               string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // "active", "unreachable", "gone", "draining"; "drained": draining, and nothing runs there
 	Tasks               uint32                 `protobuf:"varint,6,opt,name=tasks,proto3" json:"tasks,omitempty"`
 	RegisteredUnixNanos int64                  `protobuf:"varint,7,opt,name=registered_unix_nanos,json=registeredUnixNanos,proto3" json:"registered_unix_nanos,omitempty"`
 	SinceUnixNanos      int64                  `protobuf:"varint,8,opt,name=since_unix_nanos,json=sinceUnixNanos,proto3" json:"since_unix_nanos,omitempty"` // in this state since
 	Usage               *AgentHeartbeat        `protobuf:"bytes,9,opt,name=usage,proto3" json:"usage,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	Draining            bool                   `protobuf:"varint,10,opt,name=draining,proto3" json:"draining,omitempty"` // whatever its state
+	DrainSinceUnixNanos int64                  `protobuf:"varint,11,opt,name=drain_since_unix_nanos,json=drainSinceUnixNanos,proto3" json:"drain_since_unix_nanos,omitempty"`
+	DrainUntilUnixNanos int64                  `protobuf:"varint,12,opt,name=drain_until_unix_nanos,json=drainUntilUnixNanos,proto3" json:"drain_until_unix_nanos,omitempty"` // what still runs is ended then; 0: never
+	// Of a draining agent: jobs that have not ended and have tasks there, or had some and may still want their output; at most 100.
+	Jobs          []string `protobuf:"bytes,13,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
@@ -5301,6 +5306,130 @@ func (x *Agent) GetUsage() *AgentHeartbeat {
 	return nil
 }
 
+func (x *Agent) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Agent) GetDrainSinceUnixNanos() int64 {
+	if x != nil {
+		return x.DrainSinceUnixNanos
+	}
+	return 0
+}
+
+func (x *Agent) GetDrainUntilUnixNanos() int64 {
+	if x != nil {
+		return x.DrainUntilUnixNanos
+	}
+	return 0
+}
+
+func (x *Agent) GetJobs() []string {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+type DrainAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`                                    // id, or the name of a host with one agent
+	TimeoutNanos  int64                  `protobuf:"varint,2,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"` // after it what still runs is ended; 0: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainAgentRequest) Reset() {
+	*x = DrainAgentRequest{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainAgentRequest) ProtoMessage() {}
+
+func (x *DrainAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainAgentRequest.ProtoReflect.Descriptor instead.
+func (*DrainAgentRequest) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *DrainAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *DrainAgentRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+type UndrainAgentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Agent         string                 `protobuf:"bytes,1,opt,name=agent,proto3" json:"agent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainAgentRequest) Reset() {
+	*x = UndrainAgentRequest{}
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainAgentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainAgentRequest) ProtoMessage() {}
+
+func (x *UndrainAgentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainAgentRequest.ProtoReflect.Descriptor instead.
+func (*UndrainAgentRequest) Descriptor() ([]byte, []int) {
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *UndrainAgentRequest) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
 type ListAgentsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PageSize      uint32                 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 0: 500
@@ -5311,7 +5440,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5323,7 +5452,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[63]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5336,7 +5465,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{63}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -5363,7 +5492,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5375,7 +5504,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[64]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5388,7 +5517,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{64}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -5421,7 +5550,7 @@ type SubmitJobRequest struct {
 
 func (x *SubmitJobRequest) Reset() {
 	*x = SubmitJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5433,7 +5562,7 @@ func (x *SubmitJobRequest) String() string {
 func (*SubmitJobRequest) ProtoMessage() {}
 
 func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[65]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5446,7 +5575,7 @@ func (x *SubmitJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitJobRequest.ProtoReflect.Descriptor instead.
 func (*SubmitJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{65}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SubmitJobRequest) GetName() string {
@@ -5536,7 +5665,7 @@ type Job struct {
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5548,7 +5677,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[66]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5561,7 +5690,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{66}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Job) GetId() string {
@@ -5738,7 +5867,7 @@ type ListJobsRequest struct {
 
 func (x *ListJobsRequest) Reset() {
 	*x = ListJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5750,7 +5879,7 @@ func (x *ListJobsRequest) String() string {
 func (*ListJobsRequest) ProtoMessage() {}
 
 func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[67]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5763,7 +5892,7 @@ func (x *ListJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsRequest.ProtoReflect.Descriptor instead.
 func (*ListJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{67}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListJobsRequest) GetPageSize() uint32 {
@@ -5811,7 +5940,7 @@ type ListJobsResponse struct {
 
 func (x *ListJobsResponse) Reset() {
 	*x = ListJobsResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5823,7 +5952,7 @@ func (x *ListJobsResponse) String() string {
 func (*ListJobsResponse) ProtoMessage() {}
 
 func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[68]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5836,7 +5965,7 @@ func (x *ListJobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListJobsResponse.ProtoReflect.Descriptor instead.
 func (*ListJobsResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{68}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListJobsResponse) GetJobs() []*Job {
@@ -5862,7 +5991,7 @@ type GetJobRequest struct {
 
 func (x *GetJobRequest) Reset() {
 	*x = GetJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5874,7 +6003,7 @@ func (x *GetJobRequest) String() string {
 func (*GetJobRequest) ProtoMessage() {}
 
 func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[69]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5887,7 +6016,7 @@ func (x *GetJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetJobRequest.ProtoReflect.Descriptor instead.
 func (*GetJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{69}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetJobRequest) GetId() string {
@@ -5907,7 +6036,7 @@ type KillJobRequest struct {
 
 func (x *KillJobRequest) Reset() {
 	*x = KillJobRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5919,7 +6048,7 @@ func (x *KillJobRequest) String() string {
 func (*KillJobRequest) ProtoMessage() {}
 
 func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[70]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5932,7 +6061,7 @@ func (x *KillJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KillJobRequest.ProtoReflect.Descriptor instead.
 func (*KillJobRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{70}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *KillJobRequest) GetId() string {
@@ -5958,7 +6087,7 @@ type WatchJobsRequest struct {
 
 func (x *WatchJobsRequest) Reset() {
 	*x = WatchJobsRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5970,7 +6099,7 @@ func (x *WatchJobsRequest) String() string {
 func (*WatchJobsRequest) ProtoMessage() {}
 
 func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[71]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5983,7 +6112,7 @@ func (x *WatchJobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchJobsRequest.ProtoReflect.Descriptor instead.
 func (*WatchJobsRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{71}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WatchJobsRequest) GetSnapshot() bool {
@@ -6009,7 +6138,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6021,7 +6150,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[72]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6034,7 +6163,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{72}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Explanation) GetJobId() string {
@@ -6109,7 +6238,7 @@ type Reclaiming struct {
 
 func (x *Reclaiming) Reset() {
 	*x = Reclaiming{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6121,7 +6250,7 @@ func (x *Reclaiming) String() string {
 func (*Reclaiming) ProtoMessage() {}
 
 func (x *Reclaiming) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[73]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6134,7 +6263,7 @@ func (x *Reclaiming) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reclaiming.ProtoReflect.Descriptor instead.
 func (*Reclaiming) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{73}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Reclaiming) GetFromJob() string {
@@ -6201,7 +6330,7 @@ type HeldBack struct {
 
 func (x *HeldBack) Reset() {
 	*x = HeldBack{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6213,7 +6342,7 @@ func (x *HeldBack) String() string {
 func (*HeldBack) ProtoMessage() {}
 
 func (x *HeldBack) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[74]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6226,7 +6355,7 @@ func (x *HeldBack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeldBack.ProtoReflect.Descriptor instead.
 func (*HeldBack) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{74}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *HeldBack) GetBy() string {
@@ -6286,7 +6415,7 @@ type GroupExplanation struct {
 
 func (x *GroupExplanation) Reset() {
 	*x = GroupExplanation{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6298,7 +6427,7 @@ func (x *GroupExplanation) String() string {
 func (*GroupExplanation) ProtoMessage() {}
 
 func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[75]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6311,7 +6440,7 @@ func (x *GroupExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupExplanation.ProtoReflect.Descriptor instead.
 func (*GroupExplanation) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{75}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GroupExplanation) GetGroup() uint64 {
@@ -6374,7 +6503,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6386,7 +6515,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[76]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6399,7 +6528,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{76}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Refusal) GetReason() string {
@@ -6435,7 +6564,7 @@ type ListTasksRequest struct {
 
 func (x *ListTasksRequest) Reset() {
 	*x = ListTasksRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6447,7 +6576,7 @@ func (x *ListTasksRequest) String() string {
 func (*ListTasksRequest) ProtoMessage() {}
 
 func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[77]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6460,7 +6589,7 @@ func (x *ListTasksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksRequest.ProtoReflect.Descriptor instead.
 func (*ListTasksRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{77}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListTasksRequest) GetJobId() string {
@@ -6501,7 +6630,7 @@ type ListTasksResponse struct {
 
 func (x *ListTasksResponse) Reset() {
 	*x = ListTasksResponse{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6513,7 +6642,7 @@ func (x *ListTasksResponse) String() string {
 func (*ListTasksResponse) ProtoMessage() {}
 
 func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[78]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6526,7 +6655,7 @@ func (x *ListTasksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTasksResponse.ProtoReflect.Descriptor instead.
 func (*ListTasksResponse) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{78}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListTasksResponse) GetTasks() []*Task {
@@ -6564,7 +6693,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6576,7 +6705,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[79]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6589,7 +6718,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{79}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Task) GetId() *TaskID {
@@ -6685,7 +6814,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6697,7 +6826,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[80]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6710,7 +6839,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{80}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *GetHistoryRequest) GetSinceUnixNanos() int64 {
@@ -6729,7 +6858,7 @@ type History struct {
 
 func (x *History) Reset() {
 	*x = History{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6741,7 +6870,7 @@ func (x *History) String() string {
 func (*History) ProtoMessage() {}
 
 func (x *History) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[81]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6754,7 +6883,7 @@ func (x *History) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use History.ProtoReflect.Descriptor instead.
 func (*History) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{81}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *History) GetSamples() []*ShareSample {
@@ -6774,7 +6903,7 @@ type ShareSample struct {
 
 func (x *ShareSample) Reset() {
 	*x = ShareSample{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6786,7 +6915,7 @@ func (x *ShareSample) String() string {
 func (*ShareSample) ProtoMessage() {}
 
 func (x *ShareSample) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[82]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6799,7 +6928,7 @@ func (x *ShareSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShareSample.ProtoReflect.Descriptor instead.
 func (*ShareSample) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{82}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ShareSample) GetUnixNanos() int64 {
@@ -6828,7 +6957,7 @@ type RoleShare struct {
 
 func (x *RoleShare) Reset() {
 	*x = RoleShare{}
-	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6840,7 +6969,7 @@ func (x *RoleShare) String() string {
 func (*RoleShare) ProtoMessage() {}
 
 func (x *RoleShare) ProtoReflect() protoreflect.Message {
-	mi := &file_fairwayv1_fairway_proto_msgTypes[83]
+	mi := &file_fairwayv1_fairway_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6853,7 +6982,7 @@ func (x *RoleShare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleShare.ProtoReflect.Descriptor instead.
 func (*RoleShare) Descriptor() ([]byte, []int) {
-	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{83}
+	return file_fairwayv1_fairway_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RoleShare) GetRole() string {
@@ -7303,7 +7432,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"createOnly\"'\n" +
 	"\x11RemoveRoleRequest\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"\x14\n" +
-	"\x12RemoveRoleResponse\"\xda\x02\n" +
+	"\x12RemoveRoleResponse\"\xf4\x03\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12)\n" +
 	"\x04info\x18\x02 \x01(\v2\x15.fairway.v1.AgentInfoR\x04info\x12)\n" +
@@ -7313,7 +7442,17 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x05tasks\x18\x06 \x01(\rR\x05tasks\x122\n" +
 	"\x15registered_unix_nanos\x18\a \x01(\x03R\x13registeredUnixNanos\x12(\n" +
 	"\x10since_unix_nanos\x18\b \x01(\x03R\x0esinceUnixNanos\x120\n" +
-	"\x05usage\x18\t \x01(\v2\x1a.fairway.v1.AgentHeartbeatR\x05usage\"O\n" +
+	"\x05usage\x18\t \x01(\v2\x1a.fairway.v1.AgentHeartbeatR\x05usage\x12\x1a\n" +
+	"\bdraining\x18\n" +
+	" \x01(\bR\bdraining\x123\n" +
+	"\x16drain_since_unix_nanos\x18\v \x01(\x03R\x13drainSinceUnixNanos\x123\n" +
+	"\x16drain_until_unix_nanos\x18\f \x01(\x03R\x13drainUntilUnixNanos\x12\x12\n" +
+	"\x04jobs\x18\r \x03(\tR\x04jobs\"N\n" +
+	"\x11DrainAgentRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\x12#\n" +
+	"\rtimeout_nanos\x18\x02 \x01(\x03R\ftimeoutNanos\"+\n" +
+	"\x13UndrainAgentRequest\x12\x14\n" +
+	"\x05agent\x18\x01 \x01(\tR\x05agent\"O\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -7497,7 +7636,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\fAgentService\x12A\n" +
 	"\aSession\x12\x18.fairway.v1.AgentMessage\x1a\x18.fairway.v1.AgentCommand(\x010\x012X\n" +
 	"\x10FrameworkService\x12D\n" +
-	"\aSession\x12\x19.fairway.v1.FrameworkCall\x1a\x1a.fairway.v1.FrameworkEvent(\x010\x012\xa7\a\n" +
+	"\aSession\x12\x19.fairway.v1.FrameworkCall\x1a\x1a.fairway.v1.FrameworkEvent(\x010\x012\xab\b\n" +
 	"\x0fOperatorService\x12@\n" +
 	"\n" +
 	"GetCluster\x12\x1d.fairway.v1.GetClusterRequest\x1a\x13.fairway.v1.Cluster\x12H\n" +
@@ -7506,7 +7645,10 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\n" +
 	"RemoveRole\x12\x1d.fairway.v1.RemoveRoleRequest\x1a\x1e.fairway.v1.RemoveRoleResponse\x12K\n" +
 	"\n" +
-	"ListAgents\x12\x1d.fairway.v1.ListAgentsRequest\x1a\x1e.fairway.v1.ListAgentsResponse\x12:\n" +
+	"ListAgents\x12\x1d.fairway.v1.ListAgentsRequest\x1a\x1e.fairway.v1.ListAgentsResponse\x12>\n" +
+	"\n" +
+	"DrainAgent\x12\x1d.fairway.v1.DrainAgentRequest\x1a\x11.fairway.v1.Agent\x12B\n" +
+	"\fUndrainAgent\x12\x1f.fairway.v1.UndrainAgentRequest\x1a\x11.fairway.v1.Agent\x12:\n" +
 	"\tSubmitJob\x12\x1c.fairway.v1.SubmitJobRequest\x1a\x0f.fairway.v1.Job\x12E\n" +
 	"\bListJobs\x12\x1b.fairway.v1.ListJobsRequest\x1a\x1c.fairway.v1.ListJobsResponse\x124\n" +
 	"\x06GetJob\x12\x19.fairway.v1.GetJobRequest\x1a\x0f.fairway.v1.Job\x126\n" +
@@ -7532,7 +7674,7 @@ func file_fairwayv1_fairway_proto_rawDescGZIP() []byte {
 }
 
 var file_fairwayv1_fairway_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
+var file_fairwayv1_fairway_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_fairwayv1_fairway_proto_goTypes = []any{
 	(TaskState)(0),              // 0: fairway.v1.TaskState
 	(TaskReason)(0),             // 1: fairway.v1.TaskReason
@@ -7601,42 +7743,44 @@ var file_fairwayv1_fairway_proto_goTypes = []any{
 	(*RemoveRoleRequest)(nil),   // 64: fairway.v1.RemoveRoleRequest
 	(*RemoveRoleResponse)(nil),  // 65: fairway.v1.RemoveRoleResponse
 	(*Agent)(nil),               // 66: fairway.v1.Agent
-	(*ListAgentsRequest)(nil),   // 67: fairway.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),  // 68: fairway.v1.ListAgentsResponse
-	(*SubmitJobRequest)(nil),    // 69: fairway.v1.SubmitJobRequest
-	(*Job)(nil),                 // 70: fairway.v1.Job
-	(*ListJobsRequest)(nil),     // 71: fairway.v1.ListJobsRequest
-	(*ListJobsResponse)(nil),    // 72: fairway.v1.ListJobsResponse
-	(*GetJobRequest)(nil),       // 73: fairway.v1.GetJobRequest
-	(*KillJobRequest)(nil),      // 74: fairway.v1.KillJobRequest
-	(*WatchJobsRequest)(nil),    // 75: fairway.v1.WatchJobsRequest
-	(*Explanation)(nil),         // 76: fairway.v1.Explanation
-	(*Reclaiming)(nil),          // 77: fairway.v1.Reclaiming
-	(*HeldBack)(nil),            // 78: fairway.v1.HeldBack
-	(*GroupExplanation)(nil),    // 79: fairway.v1.GroupExplanation
-	(*Refusal)(nil),             // 80: fairway.v1.Refusal
-	(*ListTasksRequest)(nil),    // 81: fairway.v1.ListTasksRequest
-	(*ListTasksResponse)(nil),   // 82: fairway.v1.ListTasksResponse
-	(*Task)(nil),                // 83: fairway.v1.Task
-	(*GetHistoryRequest)(nil),   // 84: fairway.v1.GetHistoryRequest
-	(*History)(nil),             // 85: fairway.v1.History
-	(*ShareSample)(nil),         // 86: fairway.v1.ShareSample
-	(*RoleShare)(nil),           // 87: fairway.v1.RoleShare
-	nil,                         // 88: fairway.v1.Resources.NamedEntry
-	nil,                         // 89: fairway.v1.Command.EnvEntry
-	nil,                         // 90: fairway.v1.AgentInfo.AttributesEntry
-	nil,                         // 91: fairway.v1.Offer.AttributesEntry
-	nil,                         // 92: fairway.v1.JobProgress.LabelsEntry
-	nil,                         // 93: fairway.v1.SubmitJobRequest.LabelsEntry
-	nil,                         // 94: fairway.v1.Job.LabelsEntry
+	(*DrainAgentRequest)(nil),   // 67: fairway.v1.DrainAgentRequest
+	(*UndrainAgentRequest)(nil), // 68: fairway.v1.UndrainAgentRequest
+	(*ListAgentsRequest)(nil),   // 69: fairway.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),  // 70: fairway.v1.ListAgentsResponse
+	(*SubmitJobRequest)(nil),    // 71: fairway.v1.SubmitJobRequest
+	(*Job)(nil),                 // 72: fairway.v1.Job
+	(*ListJobsRequest)(nil),     // 73: fairway.v1.ListJobsRequest
+	(*ListJobsResponse)(nil),    // 74: fairway.v1.ListJobsResponse
+	(*GetJobRequest)(nil),       // 75: fairway.v1.GetJobRequest
+	(*KillJobRequest)(nil),      // 76: fairway.v1.KillJobRequest
+	(*WatchJobsRequest)(nil),    // 77: fairway.v1.WatchJobsRequest
+	(*Explanation)(nil),         // 78: fairway.v1.Explanation
+	(*Reclaiming)(nil),          // 79: fairway.v1.Reclaiming
+	(*HeldBack)(nil),            // 80: fairway.v1.HeldBack
+	(*GroupExplanation)(nil),    // 81: fairway.v1.GroupExplanation
+	(*Refusal)(nil),             // 82: fairway.v1.Refusal
+	(*ListTasksRequest)(nil),    // 83: fairway.v1.ListTasksRequest
+	(*ListTasksResponse)(nil),   // 84: fairway.v1.ListTasksResponse
+	(*Task)(nil),                // 85: fairway.v1.Task
+	(*GetHistoryRequest)(nil),   // 86: fairway.v1.GetHistoryRequest
+	(*History)(nil),             // 87: fairway.v1.History
+	(*ShareSample)(nil),         // 88: fairway.v1.ShareSample
+	(*RoleShare)(nil),           // 89: fairway.v1.RoleShare
+	nil,                         // 90: fairway.v1.Resources.NamedEntry
+	nil,                         // 91: fairway.v1.Command.EnvEntry
+	nil,                         // 92: fairway.v1.AgentInfo.AttributesEntry
+	nil,                         // 93: fairway.v1.Offer.AttributesEntry
+	nil,                         // 94: fairway.v1.JobProgress.LabelsEntry
+	nil,                         // 95: fairway.v1.SubmitJobRequest.LabelsEntry
+	nil,                         // 96: fairway.v1.Job.LabelsEntry
 }
 var file_fairwayv1_fairway_proto_depIdxs = []int32{
-	88,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
+	90,  // 0: fairway.v1.Resources.named:type_name -> fairway.v1.Resources.NamedEntry
 	5,   // 1: fairway.v1.Resources.port_ranges:type_name -> fairway.v1.PortRange
 	6,   // 2: fairway.v1.TaskStatus.task:type_name -> fairway.v1.TaskID
 	0,   // 3: fairway.v1.TaskStatus.state:type_name -> fairway.v1.TaskState
 	1,   // 4: fairway.v1.TaskStatus.reason:type_name -> fairway.v1.TaskReason
-	89,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
+	91,  // 5: fairway.v1.Command.env:type_name -> fairway.v1.Command.EnvEntry
 	8,   // 6: fairway.v1.Command.uris:type_name -> fairway.v1.URI
 	9,   // 7: fairway.v1.Command.files:type_name -> fairway.v1.InlineFile
 	6,   // 8: fairway.v1.TaskSpec.task:type_name -> fairway.v1.TaskID
@@ -7647,7 +7791,7 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	6,   // 13: fairway.v1.TaskResized.task:type_name -> fairway.v1.TaskID
 	4,   // 14: fairway.v1.TaskResized.resources:type_name -> fairway.v1.Resources
 	4,   // 15: fairway.v1.AgentInfo.total:type_name -> fairway.v1.Resources
-	90,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
+	92,  // 16: fairway.v1.AgentInfo.attributes:type_name -> fairway.v1.AgentInfo.AttributesEntry
 	14,  // 17: fairway.v1.RegisterAgent.info:type_name -> fairway.v1.AgentInfo
 	16,  // 18: fairway.v1.RegisterAgent.tasks:type_name -> fairway.v1.RunningTask
 	6,   // 19: fairway.v1.RunningTask.task:type_name -> fairway.v1.TaskID
@@ -7690,13 +7834,13 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	32,  // 56: fairway.v1.RequestGroup.racks:type_name -> fairway.v1.RackWant
 	4,   // 57: fairway.v1.Offer.resources:type_name -> fairway.v1.Resources
 	2,   // 58: fairway.v1.Offer.locality:type_name -> fairway.v1.Locality
-	91,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
+	93,  // 59: fairway.v1.Offer.attributes:type_name -> fairway.v1.Offer.AttributesEntry
 	11,  // 60: fairway.v1.AcceptOffer.tasks:type_name -> fairway.v1.TaskSpec
 	6,   // 61: fairway.v1.Reconcile.tasks:type_name -> fairway.v1.TaskID
 	3,   // 62: fairway.v1.JobProgress.phase:type_name -> fairway.v1.JobPhase
 	42,  // 63: fairway.v1.JobProgress.progress:type_name -> fairway.v1.Progress
 	43,  // 64: fairway.v1.JobProgress.counters:type_name -> fairway.v1.Counter
-	92,  // 65: fairway.v1.JobProgress.labels:type_name -> fairway.v1.JobProgress.LabelsEntry
+	94,  // 65: fairway.v1.JobProgress.labels:type_name -> fairway.v1.JobProgress.LabelsEntry
 	3,   // 66: fairway.v1.Unregister.phase:type_name -> fairway.v1.JobPhase
 	43,  // 67: fairway.v1.Unregister.counters:type_name -> fairway.v1.Counter
 	48,  // 68: fairway.v1.FrameworkEvent.registered:type_name -> fairway.v1.FrameworkRegistered
@@ -7733,66 +7877,70 @@ var file_fairwayv1_fairway_proto_depIdxs = []int32{
 	20,  // 99: fairway.v1.Agent.usage:type_name -> fairway.v1.AgentHeartbeat
 	66,  // 100: fairway.v1.ListAgentsResponse.agents:type_name -> fairway.v1.Agent
 	11,  // 101: fairway.v1.SubmitJobRequest.coordinator:type_name -> fairway.v1.TaskSpec
-	93,  // 102: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
+	95,  // 102: fairway.v1.SubmitJobRequest.labels:type_name -> fairway.v1.SubmitJobRequest.LabelsEntry
 	3,   // 103: fairway.v1.Job.phase:type_name -> fairway.v1.JobPhase
 	42,  // 104: fairway.v1.Job.progress:type_name -> fairway.v1.Progress
 	43,  // 105: fairway.v1.Job.counters:type_name -> fairway.v1.Counter
 	4,   // 106: fairway.v1.Job.used:type_name -> fairway.v1.Resources
-	94,  // 107: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
+	96,  // 107: fairway.v1.Job.labels:type_name -> fairway.v1.Job.LabelsEntry
 	7,   // 108: fairway.v1.Job.coordinator:type_name -> fairway.v1.TaskStatus
 	3,   // 109: fairway.v1.ListJobsRequest.phases:type_name -> fairway.v1.JobPhase
-	70,  // 110: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
-	79,  // 111: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
-	78,  // 112: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
-	77,  // 113: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
+	72,  // 110: fairway.v1.ListJobsResponse.jobs:type_name -> fairway.v1.Job
+	81,  // 111: fairway.v1.Explanation.groups:type_name -> fairway.v1.GroupExplanation
+	80,  // 112: fairway.v1.Explanation.held_back:type_name -> fairway.v1.HeldBack
+	79,  // 113: fairway.v1.Explanation.reclaiming:type_name -> fairway.v1.Reclaiming
 	4,   // 114: fairway.v1.Reclaiming.shape:type_name -> fairway.v1.Resources
 	4,   // 115: fairway.v1.HeldBack.wanted:type_name -> fairway.v1.Resources
 	4,   // 116: fairway.v1.HeldBack.held:type_name -> fairway.v1.Resources
 	4,   // 117: fairway.v1.HeldBack.limit:type_name -> fairway.v1.Resources
 	4,   // 118: fairway.v1.GroupExplanation.shape:type_name -> fairway.v1.Resources
-	80,  // 119: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
-	83,  // 120: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
+	82,  // 119: fairway.v1.GroupExplanation.refusals:type_name -> fairway.v1.Refusal
+	85,  // 120: fairway.v1.ListTasksResponse.tasks:type_name -> fairway.v1.Task
 	6,   // 121: fairway.v1.Task.id:type_name -> fairway.v1.TaskID
 	0,   // 122: fairway.v1.Task.state:type_name -> fairway.v1.TaskState
 	4,   // 123: fairway.v1.Task.resources:type_name -> fairway.v1.Resources
 	7,   // 124: fairway.v1.Task.status:type_name -> fairway.v1.TaskStatus
 	2,   // 125: fairway.v1.Task.locality:type_name -> fairway.v1.Locality
-	86,  // 126: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
-	87,  // 127: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
+	88,  // 126: fairway.v1.History.samples:type_name -> fairway.v1.ShareSample
+	89,  // 127: fairway.v1.ShareSample.roles:type_name -> fairway.v1.RoleShare
 	17,  // 128: fairway.v1.AgentService.Session:input_type -> fairway.v1.AgentMessage
 	27,  // 129: fairway.v1.FrameworkService.Session:input_type -> fairway.v1.FrameworkCall
 	58,  // 130: fairway.v1.OperatorService.GetCluster:input_type -> fairway.v1.GetClusterRequest
 	61,  // 131: fairway.v1.OperatorService.ListRoles:input_type -> fairway.v1.ListRolesRequest
 	63,  // 132: fairway.v1.OperatorService.SetRole:input_type -> fairway.v1.SetRoleRequest
 	64,  // 133: fairway.v1.OperatorService.RemoveRole:input_type -> fairway.v1.RemoveRoleRequest
-	67,  // 134: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
-	69,  // 135: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
-	71,  // 136: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
-	73,  // 137: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
-	74,  // 138: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
-	73,  // 139: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
-	75,  // 140: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
-	73,  // 141: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
-	81,  // 142: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
-	84,  // 143: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
-	21,  // 144: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
-	46,  // 145: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
-	59,  // 146: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
-	62,  // 147: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
-	60,  // 148: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
-	65,  // 149: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
-	68,  // 150: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
-	70,  // 151: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
-	72,  // 152: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
-	70,  // 153: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
-	70,  // 154: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
-	70,  // 155: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
-	70,  // 156: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
-	76,  // 157: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
-	82,  // 158: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
-	85,  // 159: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
-	144, // [144:160] is the sub-list for method output_type
-	128, // [128:144] is the sub-list for method input_type
+	69,  // 134: fairway.v1.OperatorService.ListAgents:input_type -> fairway.v1.ListAgentsRequest
+	67,  // 135: fairway.v1.OperatorService.DrainAgent:input_type -> fairway.v1.DrainAgentRequest
+	68,  // 136: fairway.v1.OperatorService.UndrainAgent:input_type -> fairway.v1.UndrainAgentRequest
+	71,  // 137: fairway.v1.OperatorService.SubmitJob:input_type -> fairway.v1.SubmitJobRequest
+	73,  // 138: fairway.v1.OperatorService.ListJobs:input_type -> fairway.v1.ListJobsRequest
+	75,  // 139: fairway.v1.OperatorService.GetJob:input_type -> fairway.v1.GetJobRequest
+	76,  // 140: fairway.v1.OperatorService.KillJob:input_type -> fairway.v1.KillJobRequest
+	75,  // 141: fairway.v1.OperatorService.WatchJob:input_type -> fairway.v1.GetJobRequest
+	77,  // 142: fairway.v1.OperatorService.WatchJobs:input_type -> fairway.v1.WatchJobsRequest
+	75,  // 143: fairway.v1.OperatorService.ExplainJob:input_type -> fairway.v1.GetJobRequest
+	83,  // 144: fairway.v1.OperatorService.ListTasks:input_type -> fairway.v1.ListTasksRequest
+	86,  // 145: fairway.v1.OperatorService.GetHistory:input_type -> fairway.v1.GetHistoryRequest
+	21,  // 146: fairway.v1.AgentService.Session:output_type -> fairway.v1.AgentCommand
+	46,  // 147: fairway.v1.FrameworkService.Session:output_type -> fairway.v1.FrameworkEvent
+	59,  // 148: fairway.v1.OperatorService.GetCluster:output_type -> fairway.v1.Cluster
+	62,  // 149: fairway.v1.OperatorService.ListRoles:output_type -> fairway.v1.ListRolesResponse
+	60,  // 150: fairway.v1.OperatorService.SetRole:output_type -> fairway.v1.Role
+	65,  // 151: fairway.v1.OperatorService.RemoveRole:output_type -> fairway.v1.RemoveRoleResponse
+	70,  // 152: fairway.v1.OperatorService.ListAgents:output_type -> fairway.v1.ListAgentsResponse
+	66,  // 153: fairway.v1.OperatorService.DrainAgent:output_type -> fairway.v1.Agent
+	66,  // 154: fairway.v1.OperatorService.UndrainAgent:output_type -> fairway.v1.Agent
+	72,  // 155: fairway.v1.OperatorService.SubmitJob:output_type -> fairway.v1.Job
+	74,  // 156: fairway.v1.OperatorService.ListJobs:output_type -> fairway.v1.ListJobsResponse
+	72,  // 157: fairway.v1.OperatorService.GetJob:output_type -> fairway.v1.Job
+	72,  // 158: fairway.v1.OperatorService.KillJob:output_type -> fairway.v1.Job
+	72,  // 159: fairway.v1.OperatorService.WatchJob:output_type -> fairway.v1.Job
+	72,  // 160: fairway.v1.OperatorService.WatchJobs:output_type -> fairway.v1.Job
+	78,  // 161: fairway.v1.OperatorService.ExplainJob:output_type -> fairway.v1.Explanation
+	84,  // 162: fairway.v1.OperatorService.ListTasks:output_type -> fairway.v1.ListTasksResponse
+	87,  // 163: fairway.v1.OperatorService.GetHistory:output_type -> fairway.v1.History
+	146, // [146:164] is the sub-list for method output_type
+	128, // [128:146] is the sub-list for method input_type
 	128, // [128:128] is the sub-list for extension type_name
 	128, // [128:128] is the sub-list for extension extendee
 	0,   // [0:128] is the sub-list for field type_name
@@ -7857,7 +8005,7 @@ func file_fairwayv1_fairway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairwayv1_fairway_proto_rawDesc), len(file_fairwayv1_fairway_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   91,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -217,20 +217,22 @@ var FrameworkService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	OperatorService_GetCluster_FullMethodName = "/fairway.v1.OperatorService/GetCluster"
-	OperatorService_ListRoles_FullMethodName  = "/fairway.v1.OperatorService/ListRoles"
-	OperatorService_SetRole_FullMethodName    = "/fairway.v1.OperatorService/SetRole"
-	OperatorService_RemoveRole_FullMethodName = "/fairway.v1.OperatorService/RemoveRole"
-	OperatorService_ListAgents_FullMethodName = "/fairway.v1.OperatorService/ListAgents"
-	OperatorService_SubmitJob_FullMethodName  = "/fairway.v1.OperatorService/SubmitJob"
-	OperatorService_ListJobs_FullMethodName   = "/fairway.v1.OperatorService/ListJobs"
-	OperatorService_GetJob_FullMethodName     = "/fairway.v1.OperatorService/GetJob"
-	OperatorService_KillJob_FullMethodName    = "/fairway.v1.OperatorService/KillJob"
-	OperatorService_WatchJob_FullMethodName   = "/fairway.v1.OperatorService/WatchJob"
-	OperatorService_WatchJobs_FullMethodName  = "/fairway.v1.OperatorService/WatchJobs"
-	OperatorService_ExplainJob_FullMethodName = "/fairway.v1.OperatorService/ExplainJob"
-	OperatorService_ListTasks_FullMethodName  = "/fairway.v1.OperatorService/ListTasks"
-	OperatorService_GetHistory_FullMethodName = "/fairway.v1.OperatorService/GetHistory"
+	OperatorService_GetCluster_FullMethodName   = "/fairway.v1.OperatorService/GetCluster"
+	OperatorService_ListRoles_FullMethodName    = "/fairway.v1.OperatorService/ListRoles"
+	OperatorService_SetRole_FullMethodName      = "/fairway.v1.OperatorService/SetRole"
+	OperatorService_RemoveRole_FullMethodName   = "/fairway.v1.OperatorService/RemoveRole"
+	OperatorService_ListAgents_FullMethodName   = "/fairway.v1.OperatorService/ListAgents"
+	OperatorService_DrainAgent_FullMethodName   = "/fairway.v1.OperatorService/DrainAgent"
+	OperatorService_UndrainAgent_FullMethodName = "/fairway.v1.OperatorService/UndrainAgent"
+	OperatorService_SubmitJob_FullMethodName    = "/fairway.v1.OperatorService/SubmitJob"
+	OperatorService_ListJobs_FullMethodName     = "/fairway.v1.OperatorService/ListJobs"
+	OperatorService_GetJob_FullMethodName       = "/fairway.v1.OperatorService/GetJob"
+	OperatorService_KillJob_FullMethodName      = "/fairway.v1.OperatorService/KillJob"
+	OperatorService_WatchJob_FullMethodName     = "/fairway.v1.OperatorService/WatchJob"
+	OperatorService_WatchJobs_FullMethodName    = "/fairway.v1.OperatorService/WatchJobs"
+	OperatorService_ExplainJob_FullMethodName   = "/fairway.v1.OperatorService/ExplainJob"
+	OperatorService_ListTasks_FullMethodName    = "/fairway.v1.OperatorService/ListTasks"
+	OperatorService_GetHistory_FullMethodName   = "/fairway.v1.OperatorService/GetHistory"
 )
 
 // OperatorServiceClient is the client API for OperatorService service.
@@ -242,6 +244,9 @@ type OperatorServiceClient interface {
 	SetRole(ctx context.Context, in *SetRoleRequest, opts ...grpc.CallOption) (*Role, error)
 	RemoveRole(ctx context.Context, in *RemoveRoleRequest, opts ...grpc.CallOption) (*RemoveRoleResponse, error)
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
+	// Takes an agent out of service: nothing is placed there any more. Asked again it takes the new deadline.
+	DrainAgent(ctx context.Context, in *DrainAgentRequest, opts ...grpc.CallOption) (*Agent, error)
+	UndrainAgent(ctx context.Context, in *UndrainAgentRequest, opts ...grpc.CallOption) (*Agent, error)
 	SubmitJob(ctx context.Context, in *SubmitJobRequest, opts ...grpc.CallOption) (*Job, error)
 	ListJobs(ctx context.Context, in *ListJobsRequest, opts ...grpc.CallOption) (*ListJobsResponse, error)
 	GetJob(ctx context.Context, in *GetJobRequest, opts ...grpc.CallOption) (*Job, error)
@@ -308,6 +313,26 @@ func (c *operatorServiceClient) ListAgents(ctx context.Context, in *ListAgentsRe
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListAgentsResponse)
 	err := c.cc.Invoke(ctx, OperatorService_ListAgents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) DrainAgent(ctx context.Context, in *DrainAgentRequest, opts ...grpc.CallOption) (*Agent, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Agent)
+	err := c.cc.Invoke(ctx, OperatorService_DrainAgent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *operatorServiceClient) UndrainAgent(ctx context.Context, in *UndrainAgentRequest, opts ...grpc.CallOption) (*Agent, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Agent)
+	err := c.cc.Invoke(ctx, OperatorService_UndrainAgent_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -431,6 +456,9 @@ type OperatorServiceServer interface {
 	SetRole(context.Context, *SetRoleRequest) (*Role, error)
 	RemoveRole(context.Context, *RemoveRoleRequest) (*RemoveRoleResponse, error)
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
+	// Takes an agent out of service: nothing is placed there any more. Asked again it takes the new deadline.
+	DrainAgent(context.Context, *DrainAgentRequest) (*Agent, error)
+	UndrainAgent(context.Context, *UndrainAgentRequest) (*Agent, error)
 	SubmitJob(context.Context, *SubmitJobRequest) (*Job, error)
 	ListJobs(context.Context, *ListJobsRequest) (*ListJobsResponse, error)
 	GetJob(context.Context, *GetJobRequest) (*Job, error)
@@ -467,6 +495,12 @@ func (UnimplementedOperatorServiceServer) RemoveRole(context.Context, *RemoveRol
 }
 func (UnimplementedOperatorServiceServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
+}
+func (UnimplementedOperatorServiceServer) DrainAgent(context.Context, *DrainAgentRequest) (*Agent, error) {
+	return nil, status.Error(codes.Unimplemented, "method DrainAgent not implemented")
+}
+func (UnimplementedOperatorServiceServer) UndrainAgent(context.Context, *UndrainAgentRequest) (*Agent, error) {
+	return nil, status.Error(codes.Unimplemented, "method UndrainAgent not implemented")
 }
 func (UnimplementedOperatorServiceServer) SubmitJob(context.Context, *SubmitJobRequest) (*Job, error) {
 	return nil, status.Error(codes.Unimplemented, "method SubmitJob not implemented")
@@ -602,6 +636,42 @@ func _OperatorService_ListAgents_Handler(srv interface{}, ctx context.Context, d
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(OperatorServiceServer).ListAgents(ctx, req.(*ListAgentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_DrainAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DrainAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).DrainAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_DrainAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).DrainAgent(ctx, req.(*DrainAgentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OperatorService_UndrainAgent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndrainAgentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OperatorServiceServer).UndrainAgent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OperatorService_UndrainAgent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OperatorServiceServer).UndrainAgent(ctx, req.(*UndrainAgentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -780,6 +850,14 @@ var OperatorService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAgents",
 			Handler:    _OperatorService_ListAgents_Handler,
+		},
+		{
+			MethodName: "DrainAgent",
+			Handler:    _OperatorService_DrainAgent_Handler,
+		},
+		{
+			MethodName: "UndrainAgent",
+			Handler:    _OperatorService_UndrainAgent_Handler,
 		},
 		{
 			MethodName: "SubmitJob",

@@ -19,7 +19,10 @@ import (
 	"fairway/agent/service"
 	"fairway/frameworks/storage"
 	"fairway/frameworks/storage/local"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var nobody = User{Name: "alice", Account: service.Account{Name: "nobody", UID: 65534, GID: 65534, Switch: true}, Application: "application_1_0001"}
 

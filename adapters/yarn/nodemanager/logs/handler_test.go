@@ -14,7 +14,10 @@ import (
 	"time"
 
 	"fairway/adapters/yarn/id"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	testNode = id.NodeID{Host: "node1", Port: 45454}

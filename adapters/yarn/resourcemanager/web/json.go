@@ -73,7 +73,7 @@ func metricsOf(m resourcemanager.Metrics) clusterMetrics {
 		AvailableMB: m.AvailableMB, AllocatedMB: m.AllocatedMB, PendingMB: m.PendingMB, TotalMB: m.TotalMB,
 		AvailableVCores: m.AvailableVCores, AllocatedVCores: m.AllocatedVCores, PendingVCores: m.PendingVCores, TotalVCores: m.TotalVCores,
 		ContainersAllocated: m.Containers, ContainersPending: m.PendingContainers,
-		TotalNodes: m.Nodes, ActiveNodes: m.Active, LostNodes: m.Lost, DecommissionedNodes: m.Decommissioned,
+		TotalNodes: m.Nodes, ActiveNodes: m.Active, LostNodes: m.Lost, DecommissioningNodes: m.Decommissioning, DecommissionedNodes: m.Decommissioned,
 		Used: resourcesOf(m.AllocatedMB, m.AllocatedVCores), Cluster: resourcesOf(m.TotalMB, m.TotalVCores), Reserved: resourcesOf(0, 0),
 		Containers: m.Containers, CrossPartition: true,
 	}
