@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"fairway/adapters/hdfs"
 	shuffle "fairway/adapters/mapreduce"
 	"fairway/adapters/yarn/nodemanager"
 	"fairway/adapters/yarn/resourcemanager"
@@ -25,7 +24,6 @@ import (
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/broker/core"
 	"fairway/conf"
-	"fairway/frameworks/storage"
 )
 
 // resourceManager is the broker's side of YARN: three protocols and the pages.
@@ -155,11 +153,10 @@ func nodeManager(c *conf.Config, log *zap.Logger) (service.Service, error) {
 			return nil, err
 		}
 	}
-	url, err := hdfs.DefaultURL(hdfsOptions(c, log))
+	mux, err := fileSystems(c, log)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
-	mux := storage.NewMux(openers(c, log), url)
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle")})
 	return nodemanager.New(nodemanager.Options{
 		Host: host, Listen: listen(y.NodePort), HTTPListen: listen(y.NodeWebPort), Files: mux.Resolve, Auxiliary: []nodemanager.Auxiliary{shuffle},
