@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -100,7 +101,7 @@ func (m *machine) reclaimsOf(f *framework, only allocator.GroupID) (from, owed [
 		}
 	}
 	for _, all := range [][]*reclaiming{from, owed} {
-		slices.SortFunc(all, func(a, b *reclaiming) int { return int(int64(a.id) - int64(b.id)) })
+		slices.SortFunc(all, func(a, b *reclaiming) int { return cmp.Compare(a.id, b.id) })
 	}
 	return from, owed
 }

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"fairway/adapters/hdfs"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/nodemanager"
 	"fairway/adapters/yarn/tfile"
@@ -79,11 +78,11 @@ type applicationLogs struct {
 }
 
 func newApplicationLogs(c *conf.Config, r *logReader, only, stream string, tail int64, warn io.Writer) (*applicationLogs, error) {
-	u, err := hdfs.DefaultURL(hdfsOptions(c, nil))
+	mux, err := fileSystems(c, nil)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
-	return &applicationLogs{logReader: r, yarn: c.YARN, files: storage.NewMux(openers(c, nil), u).Resolve, caller: account(), only: only, stream: stream, tail: tail, warn: warn,
+	return &applicationLogs{logReader: r, yarn: c.YARN, files: mux.Resolve, caller: account(), only: only, stream: stream, tail: tail, warn: warn,
 		seen: map[string]int64{}, told: map[string]bool{}}, nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
-	"fairway/adapters/hdfs"
 	v1 "fairway/broker/api/fairwayv1"
 	"fairway/broker/resource"
 	"fairway/conf"
@@ -229,14 +228,12 @@ func registry() *mapreduce.Registry {
 	return r
 }
 
-// files runs f with all file systems and closes what it opened. A path without scheme lies in the default one of
-// Hadoop's configuration. log may be nil.
+// files runs f with all file systems and closes what it opened. log may be nil.
 func (a *app) files(log *zap.Logger, f func(*storage.Mux) error) error {
-	url, err := hdfs.DefaultURL(hdfsOptions(a.conf, log))
+	mux, err := fileSystems(a.conf, log)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	mux := storage.NewMux(openers(a.conf, log), url)
 	defer mux.Close()
 	return f(mux)
 }

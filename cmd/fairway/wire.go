@@ -48,6 +48,15 @@ func openers(c *conf.Config, log *zap.Logger) map[string]storage.Opener {
 	return map[string]storage.Opener{"file": local.Opener(), "hdfs": hdfs.Opener(hdfsOptions(c, log))}
 }
 
+// fileSystems are all of them. A path without scheme lies in the default one of Hadoop's configuration. log may be nil.
+func fileSystems(c *conf.Config, log *zap.Logger) (*storage.Mux, error) {
+	url, err := hdfs.DefaultURL(hdfsOptions(c, log))
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return storage.NewMux(openers(c, log), url), nil
+}
+
 // account is the name of who runs the command.
 func account() string {
 	if u, err := user.Current(); err == nil {

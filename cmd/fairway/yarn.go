@@ -16,7 +16,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"fairway/adapters/hdfs"
 	shuffle "fairway/adapters/mapreduce"
 	"fairway/adapters/spark"
 	"fairway/adapters/yarn/nodemanager"
@@ -28,7 +27,6 @@ import (
 	"fairway/broker/core"
 	"fairway/conf"
 	executors "fairway/frameworks/spark"
-	"fairway/frameworks/storage"
 )
 
 // resourceManager is the broker's side of YARN: three protocols and the pages.
@@ -161,11 +159,10 @@ func nodeManager(c *conf.Config, log *zap.Logger, metrics prometheus.Registerer)
 			return nil, err
 		}
 	}
-	url, err := hdfs.DefaultURL(hdfsOptions(c, log))
+	mux, err := fileSystems(c, log)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, err
 	}
-	mux := storage.NewMux(openers(c, log), url)
 	shuffle := shuffle.New(shuffle.Options{Listen: listen(y.ShufflePort), StateDir: filepath.Join(work, "shuffle"), Log: log.Named("shuffle"), Registerer: metrics})
 	sparkShuffle := spark.New(spark.Options{Listen: listen(y.SparkPort), StateDir: filepath.Join(work, "spark_shuffle"), Log: log.Named("spark_shuffle"), Registerer: metrics})
 	return nodemanager.New(nodemanager.Options{

@@ -52,7 +52,8 @@ type node struct {
 	agent string
 	host  string
 	names []string // of its host, lower case
-	free  parts    // by tasks
+	total *v1.Resources
+	used  *v1.Resources // by tasks
 }
 
 // roleState is a role in a snapshot.
@@ -231,15 +232,11 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 	}
 	total, used := amountOf(info.Total), amountOf(a.Used)
 	n := &node{
-		agent: a.Id, host: info.Host, names: hostNames(where, info.Host, info.Addresses),
+		agent: a.Id, host: info.Host, names: hostNames(where, info.Host, info.Addresses), total: info.Total, used: a.Used,
 		Node: Node{
 			ID: where, HTTP: info.Attributes[httpAttribute], Rack: rackName(info.Rack), State: wire.NodeStateProto_NS_RUNNING, Containers: int(a.Tasks),
 			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Version: m.o.Version, Label: label,
 		},
-	}
-	n.free = partsOf(info.Total)
-	for kind, used := range partsOf(a.Used) {
-		n.free[kind] -= used
 	}
 	switch a.State {
 	case "unreachable":

@@ -59,10 +59,11 @@ type reclaim struct {
 	asked  int64 // tasks that room was wanted for at first
 	count  int64 // and is still
 	shape  parts
-	each   amount          // the shape in YARN's units
-	most   parts           // the kinds that are in it are bounded
-	agents map[string]bool // only there; empty: anywhere
-	free   *snapshot       // what was free when it began
+	each   amount           // the shape in YARN's units
+	most   parts            // the kinds that are in it are bounded
+	agents map[string]bool  // only there; empty: anywhere
+	from   *snapshot        // when it began
+	free   map[string]parts // of it, by agents that were looked at
 	gone   map[string]parts
 	due    time.Time // when the grace is over
 	struck bool
@@ -85,7 +86,7 @@ func (a *application) reclaimAsked(x *v1.Reclaim) {
 	now := time.Now()
 	r = &reclaim{
 		id: x.Id, asked: int64(x.Asked), count: int64(x.Count), shape: partsOf(x.Shape), each: amountOf(x.Shape), most: partsOf(x.Most), agents: map[string]bool{},
-		free: a.m.cluster(), gone: map[string]parts{}, due: now.Add(min(a.m.o.PreemptionGrace, time.Duration(x.DeadlineNanos))),
+		from: a.m.cluster(), free: map[string]parts{}, gone: map[string]parts{}, due: now.Add(min(a.m.o.PreemptionGrace, time.Duration(x.DeadlineNanos))),
 	}
 	for kind, n := range r.most {
 		if n == 0 {
@@ -111,12 +112,25 @@ func (r *reclaim) left(c *container) {
 	r.gone[c.agent].add(partsOf(c.amount.shape()))
 }
 
+// freeOn is what was free on an agent when the reclaim began; nothing of one that was not there.
+func (r *reclaim) freeOn(agent string) parts {
+	free, known := r.free[agent]
+	if known {
+		return free
+	}
+	if n := r.from.byAgent[agent]; n != nil {
+		free = partsOf(n.total)
+		for kind, used := range partsOf(n.used) {
+			free[kind] -= used
+		}
+	}
+	r.free[agent] = free
+	return free
+}
+
 // gain is for how many more tasks some parts of an agent, freed, would make room.
 func (r *reclaim) gain(agent string, freed ...parts) int64 {
-	var free parts
-	if n := r.free.byAgent[agent]; n != nil {
-		free = n.free
-	}
+	free := r.freeOn(agent)
 	return times(r.shape, append(freed, free)...) - times(r.shape, free)
 }
 

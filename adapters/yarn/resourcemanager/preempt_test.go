@@ -28,6 +28,17 @@ func contest(t *testing.T, change func(*core.Config, *Options)) (r *rig, big, sm
 	return r, r.run("big"), r.run("small")
 }
 
+// nothingTaken fails if a master hears of anything that is or would be taken from it, asking every 10 s for so many times.
+func (r *rig) nothingTaken(from *fakeMaster, times int) {
+	r.t.Helper()
+	for range times {
+		r.sleep(10 * time.Second)
+		if contract, n, ended, _ := from.heard(); len(contract)+int(n)+len(ended) != 0 {
+			r.t.Errorf("contract %v, %d tasks, ended %v", contract, n, ended)
+		}
+	}
+}
+
 // run is a registered master in a queue.
 func (r *rig) run(queue string, change ...func(*wire.ApplicationSubmissionContextProto)) *fakeMaster {
 	r.t.Helper()
@@ -268,12 +279,7 @@ func TestPreemptionOfTooLarge(t *testing.T) {
 		r, big, small := contest(t, nil)
 		big.get(2, asking(want(20, "*", 9, 5120)))
 		small.allocate(asking(want(20, "*", 9, 1024)))
-		for range 12 {
-			r.sleep(10 * time.Second)
-			if contract, n, ended, _ := big.heard(); len(contract)+int(n)+len(ended) != 0 {
-				t.Errorf("contract %v, %d tasks, ended %v", contract, n, ended)
-			}
-		}
+		r.nothingTaken(big, 12)
 	})
 }
 
@@ -288,12 +294,7 @@ func TestPreemptionWithdrawn(t *testing.T) {
 			t.Fatalf("%v", contract)
 		}
 		small.allocate(asking(want(20, "*", 0, 1024)))
-		for range 10 {
-			r.sleep(10 * time.Second)
-			if contract, n, ended, _ := big.heard(); len(contract)+int(n)+len(ended) != 0 {
-				t.Errorf("contract %v, %d tasks, ended %v", contract, n, ended)
-			}
-		}
+		r.nothingTaken(big, 10)
 		// Of less, less is taken.
 		small.allocate(asking(want(20, "*", 9, 1024)))
 		r.sleep(31 * time.Second)
@@ -318,12 +319,7 @@ func TestPreemptionOff(t *testing.T) {
 				r, big, small := contest(t, change)
 				big.get(10, asking(want(20, "*", 14, 1024)))
 				small.allocate(asking(want(20, "*", 9, 1024)))
-				for range 12 {
-					r.sleep(10 * time.Second)
-					if contract, n, ended, _ := big.heard(); len(contract)+int(n)+len(ended) != 0 {
-						t.Errorf("contract %v, %d tasks, ended %v", contract, n, ended)
-					}
-				}
+				r.nothingTaken(big, 12)
 			})
 		})
 	}
