@@ -56,6 +56,15 @@ type node struct {
 	used  *v1.Resources // by tasks
 }
 
+// free is what no task used on a node when its snapshot was taken.
+func (n *node) free() parts {
+	free := partsOf(n.total)
+	for kind, used := range partsOf(n.used) {
+		free[kind] -= used
+	}
+	return free
+}
+
 // roleState is a role in a snapshot.
 type roleState struct {
 	role     *v1.Role

@@ -101,5 +101,5 @@ func (n *node) room(t *attempt, g *askGroup, each parts) int64 {
 			return 0
 		}
 	}
-	return times(each, n.free)
+	return times(each, n.free())
 }

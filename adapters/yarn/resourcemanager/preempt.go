@@ -119,10 +119,7 @@ func (r *reclaim) freeOn(agent string) parts {
 		return free
 	}
 	if n := r.from.byAgent[agent]; n != nil {
-		free = partsOf(n.total)
-		for kind, used := range partsOf(n.used) {
-			free[kind] -= used
-		}
+		free = n.free()
 	}
 	r.free[agent] = free
 	return free
