@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
@@ -34,11 +37,14 @@ func (b *bench) start(ctx context.Context, name string) (*side, error) {
 	}
 	const port = 7337
 	jars := []string{b.yarn}
-	for _, pattern := range []string{"spark-network-common_*", "spark-network-shuffle_*", "leveldbjni-all-*", "rocksdbjni-*", "commons-crypto-*",
+	for _, pattern := range []string{"spark-network-common_*", "spark-network-shuffle_*", "spark-common-utils_*", "leveldbjni-all-*", "rocksdbjni-*", "commons-crypto-*",
 		"metrics-core-*", "RoaringBitmap-*", "shims-*", "scala-library-*"} {
 		found, err := filepath.Glob(filepath.Join(b.spark.Home, "jars", pattern+".jar"))
 		if err != nil {
 			return nil, err
+		}
+		if len(found) == 0 { // its NodeManagers would end as they start
+			return nil, fmt.Errorf("no %s.jar in %s", pattern, b.spark.Home)
 		}
 		jars = append(jars, found...)
 	}
@@ -46,7 +52,9 @@ func (b *bench) start(ctx context.Context, name string) (*side, error) {
 	for _, h := range b.net.Hosts {
 		enter[h.Address] = h.Enter()
 	}
-	y, err := hadoop.StartYARN(ctx, b.dfs, hadoop.YARNOptions{
+	starting, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	y, err := hadoop.StartYARN(starting, b.dfs, hadoop.YARNOptions{
 		MemoryMB: nodeMemoryMB, VCores: nodeVCores, Address: b.net.Gateway, Enter: enter, NodeJars: jars,
 		Conf: map[string]string{
 			"yarn.log-aggregation-enable":                 "true",
@@ -62,7 +70,19 @@ func (b *bench) start(ctx context.Context, name string) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &side{name: name, confDir: y.ConfDir, shuffle: port, pids: y.Pids, stop: y.Stop, logs: func() string { return "" }}, nil
+	return &side{name: name, confDir: y.ConfDir, shuffle: port, pids: y.Pids, stop: y.Stop, logs: func() string { return ends(y.Dir) }}, nil
+}
+
+// ends are the ends of a folder's logs.
+func ends(dir string) string {
+	var b strings.Builder
+	files, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil {
+			fmt.Fprintf(&b, "%s:\n%s\n", filepath.Base(f), text[max(0, len(text)-4000):])
+		}
+	}
+	return b.String()
 }
 
 func (b *bench) startFairway(ctx context.Context) (*side, error) {
