@@ -74,7 +74,10 @@ func (b *bench) job(ctx context.Context, s *side, name string) (seconds float64,
 		if rate := e.rate(); rate > 0 {
 			b.rates[s.name] = append(b.rates[s.name], rate)
 		}
-		return res.Took.Seconds(), b.localities(s, res.Application)
+		if err := b.localities(s, res.Application); err != nil {
+			return 0, err
+		}
+		return res.Took.Seconds(), checkSorted(ctx, b.fs, out, "/in/sort")
 	case "four_at_once":
 		begin := time.Now()
 		var all [4]spark.Result
