@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"fairway/adapters/hadooprpc"
+	"fairway/adapters/yarn/wire"
 	"fairway/integration/hadoop"
 )
 
@@ -193,17 +195,50 @@ func TestAgentKilledWithMapOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.stop()
+	const maps = 6
 	m, started, open := gate(t)
-	j := r.beginGated(t, withAccount, "agentkill", 6, m, "-Dmapreduce.job.reduce.slowstart.completedmaps=1.0")
-	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
-	at := agentOf(t, r, "MRAppMaster")
-	victim := (at + 1) % 3
+	last := script(t, "last.sh", fmt.Sprintf("#!/bin/bash\ncase $mapreduce_map_input_file in */f0) exec %s;; esac\nexec cat\n", m))
+	j := r.beginGated(t, withAccount, "agentkill", maps, last, "-Dmapreduce.job.reduce.slowstart.completedmaps=1.0", "-Dmapreduce.map.speculative=false")
+	outputs := func(agent string) []string {
+		found, err := filepath.Glob(filepath.Join(r.Dir, "agent"+agent, "services/yarn/local/usercache/*/appcache/*/output/attempt_*/file.out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	client := dial(t, r.addresses["yarn.resourcemanager.address"], hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount})
+	await(t, "the end of all maps but one", 2*time.Minute, func() bool {
+		// A container that its master takes for a live one would cost three minutes: so long it tries to reach the lost agent.
+		var x wire.GetApplicationsResponseProto
+		if err := client.Call(t.Context(), "getApplications", &wire.GetApplicationsRequestProto{}, &x); err != nil {
+			t.Fatal(err)
+		}
+		return started() == 1 && len(outputs("*")) == maps-1 && x.Applications[0].GetAppResource_Usage().GetNumUsedContainers() == 2
+	})
+	at, gated := agentOf(t, r, "MRAppMaster"), agentOf(t, r, "_m_00000")
+	victim := -1
+	for i := range 3 {
+		if i != at && i != gated && len(outputs(strconv.Itoa(i+1))) > 0 {
+			victim = i
+		}
+	}
+	if victim < 0 {
+		t.Fatalf("no agent but those of the master (%d) and of the last map (%d) has output: %v", at, gated, outputs("*"))
+	}
+	lost := len(outputs(strconv.Itoa(victim + 1)))
 	r.Agent(victim).Kill()
 	for _, pid := range processes(fmt.Sprintf("NM_HOST=127.0.1.%d", victim+1), world.dir) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // the host is lost, not only the agent
 	}
+	if err := os.RemoveAll(filepath.Join(r.Dir, fmt.Sprintf("agent%d", victim+1))); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the lost maps' output", 2*time.Minute, func() bool { return len(outputs("*")) == maps-1 })
 	open()
-	j.wait(t, r, 4*time.Minute)
+	res := j.wait(t, r, 2*time.Minute)
+	if want := fmt.Sprintf("Launched map tasks=%d", maps+lost); !strings.Contains(res.Output, want) {
+		t.Errorf("no %q in %s", want, res.Output)
+	}
 	checkLines(t, home(withAccount, "agentkill-out"), 6)
 }
 

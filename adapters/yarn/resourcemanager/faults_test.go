@@ -150,6 +150,36 @@ func TestCrashAtSubmission(t *testing.T) {
 	}
 }
 
+// The broker is killed when the launch of a master is written and no agent has it: the attempt is placed again, and its
+// master runs once.
+func TestCrashAtLaunch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		h1 := r.agent("h1", "/r1", 8, 16384)
+		h1.missing = true
+		i := r.submit(nil)
+		r.sleep(2 * time.Second)
+		if n := len(r.grants(i)); n != 0 {
+			t.Fatalf("%d masters run", n)
+		}
+		h1.missing = false
+		r.restart()
+		r.sleep(5 * time.Second)
+		r.master(i).register()
+		m, err := r.m.getAttempts(context.Background(), as("ann"), &wire.GetApplicationAttemptsRequestProto{ApplicationId: i.Proto()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := m.(*wire.GetApplicationAttemptsResponseProto)
+		if n := len(r.grants(i)); n != 1 || len(a.ApplicationAttempts) != 1 {
+			t.Fatalf("%d masters run, of attempts %v", n, a)
+		}
+		if s := a.ApplicationAttempts[0].GetYarnApplicationAttemptState(); s != wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_RUNNING {
+			t.Errorf("the attempt is %v", s)
+		}
+	})
+}
+
 // The journal is lost and the broker begins again in the same process: masters do not notice, what was not durable comes
 // again, what was durable is there once.
 func TestJournalIsLost(t *testing.T) {

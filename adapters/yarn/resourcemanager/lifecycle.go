@@ -112,6 +112,8 @@ func (a *application) complete(c *container, exit int32, diagnostics string, s *
 	switch {
 	case t == nil || a.closing:
 		a.acknowledge(s)
+	case c.isMaster && t.master == c && neverBegun(s) && !t.registered && t.host == "":
+		a.placeAgain(t)
 	case c.isMaster && t.master == c:
 		a.masterEnded(t, exit, diagnostics)
 	case c.isMaster:
@@ -140,6 +142,18 @@ func (a *application) acknowledgeAll(all []*container) {
 			c.terminal = nil
 		}
 	}
+}
+
+// neverBegun tells that the broker launched a container of which its agent knows nothing: it died in between.
+func neverBegun(s *v1.TaskStatus) bool {
+	return s.GetState() == v1.TaskState_TASK_STATE_LOST && s.GetReason() == v1.TaskReason_TASK_REASON_LAUNCH_FAILED
+}
+
+// placeAgain asks for another place for an attempt's master, which has not begun: the attempt stays the same.
+func (a *application) placeAgain(t *attempt) {
+	t.master, t.masterID, t.node, t.nodeHTTP, t.masterAsk = nil, id.ContainerID{}, id.NodeID{}, "", 0
+	t.state, t.contact = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_SCHEDULED, time.Time{}
+	a.askMaster()
 }
 
 // masterEnded takes the end of the current attempt's master.

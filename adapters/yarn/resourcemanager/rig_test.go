@@ -200,6 +200,7 @@ type fakeAgent struct {
 	byName  map[string]*fakeTask
 	lazy    bool // tasks stay as they were launched
 	deaf    bool // kills are not carried out
+	missing bool // launches do not reach it
 	killed  []string
 }
 
@@ -303,6 +304,9 @@ func (a *fakeAgent) command(s api.AgentSession, c *v1.AgentCommand) {
 			}
 		}
 	case *v1.AgentCommand_Launch:
+		if a.missing {
+			return
+		}
 		g := &grant.Grant{}
 		if err := proto.Unmarshal(x.Launch.Data, g); err != nil || x.Launch.Service != "yarn" {
 			a.r.t.Errorf("a launch of %q with %v", x.Launch.Service, err)

@@ -220,9 +220,8 @@ func (a *application) restore(r *v1.FrameworkRegistered) {
 		case !needsMaster:
 		case task == nil && a.isFinal():
 			a.close()
-		case task == nil:
-			t.state, t.masterID, t.node, t.nodeHTTP = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_SCHEDULED, id.ContainerID{}, id.NodeID{}, ""
-			a.askMaster()
+		case task == nil, neverBegun(task.Status) && t.host == "":
+			a.placeAgain(t)
 		default:
 			c := &container{id: id.NewContainer(t.id, 0, 1), task: first, isMaster: true, amount: a.shape, state: delivered, created: now}
 			a.containers[first], t.master, t.masterID = c, c, c.id

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
-	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/token"
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
@@ -331,8 +330,7 @@ func (a *application) undo(c *container) {
 	case t == nil:
 	case c.isMaster:
 		if t.master == c {
-			t.master, t.masterID, t.node, t.nodeHTTP, t.masterAsk = nil, id.ContainerID{}, id.NodeID{}, "", 0
-			a.askMaster()
+			a.placeAgain(t)
 		}
 	case t.asks != nil && t.asks.byID[c.group] != nil:
 		t.asks.byID[c.group].restore(c.placed)
