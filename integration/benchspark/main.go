@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"fairway/adapters/hdfs"
 	"fairway/frameworks/storage"
@@ -30,6 +32,7 @@ type results struct {
 	RSSBytes  map[string]int64                `json:"rss_bytes"` // of the daemons
 	Rounds    int                             `json:"rounds"`
 	Seconds   map[string]map[string][]float64 `json:"seconds"` // by side and job
+	Retried   []string                        `json:"retried"` // what failed once and was run again
 	Missed    []string                        `json:"missed"`
 }
 
@@ -81,7 +84,7 @@ const blockSize = 64 << 20
 func run(ctx context.Context, binary, cache, out string, rounds int, jobs, sides []string, size int64) (err error) {
 	b := &bench{local: map[string][2]int{}, rates: map[string][]float64{}, want: map[string]map[string]int64{}, r: results{
 		WallRatio: map[string]float64{}, Spread: map[string][2]float64{}, NodeLocal: map[string]float64{}, Shuffle: map[string]float64{},
-		RSSBytes: map[string]int64{}, Seconds: map[string]map[string][]float64{}, Missed: []string{},
+		RSSBytes: map[string]int64{}, Seconds: map[string]map[string][]float64{}, Retried: []string{}, Missed: []string{},
 	}}
 	if b.binary, err = filepath.Abs(binary); err != nil {
 		return err
@@ -144,14 +147,17 @@ func run(ctx context.Context, binary, cache, out string, rounds int, jobs, sides
 			slices.Reverse(order)
 		}
 		for _, side := range order {
+			fmt.Printf("%s round %d of %d on %s\n", time.Now().Format(time.TimeOnly), r+1, rounds, side)
 			if err := b.side(ctx, side, jobs); err != nil {
 				return fmt.Errorf("round %d on %s: %w", r+1, side, err)
 			}
-		}
-		b.r.Rounds = r + 1
-		b.judge(jobs)
-		if err := report.Write(out, b.r); err != nil {
-			return err
+			// All rounds take an hour: what was measured is kept when a later one fails or the run is stopped.
+			if b.judge(jobs); side == order[len(order)-1] {
+				b.r.Rounds = r + 1
+			}
+			if err := report.Write(out, b.r); err != nil {
+				return err
+			}
 		}
 	}
 	fmt.Printf("%s written\n", out)
@@ -161,10 +167,15 @@ func run(ctx context.Context, binary, cache, out string, rounds int, jobs, sides
 	return nil
 }
 
-// load writes the inputs: one for the word count, half as much for the sort, an eighth for each of four at once.
+// load writes the inputs: one for the word count, half as much for the sort, an eighth for each of four at once. Each of the four
+// has a file of its own: the two blocks of one file would draw all four to the same two hosts.
 func (b *bench) load(ctx context.Context, size int64) (err error) {
-	for name, part := range map[string]int64{"/in/wordcount": 1, "/in/sort": 2, "/in/four": 8} {
-		if b.want[name], err = text.Write(ctx, b.fs, name, 1, size/part, blockSize); err != nil {
+	inputs := map[string]int64{"/in/wordcount": size, "/in/sort": size / 2}
+	for i := range atOnce {
+		inputs[fourth(i)] = size / 8
+	}
+	for name, n := range inputs {
+		if b.want[name], err = text.Write(ctx, b.fs, name, 1, n, blockSize); err != nil {
 			return err
 		}
 	}
@@ -176,9 +187,35 @@ func (b *bench) load(ctx context.Context, size int64) (err error) {
 	return nil
 }
 
+// atOnce is how many applications four_at_once runs.
+const atOnce = 4
+
+// fourth is the input of one of them.
+func fourth(i int) string { return fmt.Sprintf("/in/four-%d", i) }
+
+// errNotRun is a cluster that did not start or an application that failed: no wrong result, which is never run again.
+var errNotRun = errors.New("did not run")
+
+// again runs what may fail with errNotRun once, and notes that it did.
+func (b *bench) again(ctx context.Context, what string, run func() error) error {
+	err := run()
+	if !errors.Is(err, errNotRun) || ctx.Err() != nil {
+		return err
+	}
+	b.r.Retried = append(b.r.Retried, what)
+	fmt.Fprintf(os.Stderr, "%s failed and is run again: %v\n", what, err)
+	return run()
+}
+
 // side starts a cluster, runs the jobs on it, and stops it.
 func (b *bench) side(ctx context.Context, name string, jobs []string) (err error) {
-	s, err := b.start(ctx, name)
+	var s *side
+	err = b.again(ctx, "start of "+name, func() (err error) {
+		if s, err = b.start(ctx, name); err != nil {
+			err = fmt.Errorf("%w: %w", errNotRun, err)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -191,9 +228,15 @@ func (b *bench) side(ctx context.Context, name string, jobs []string) (err error
 		b.r.Seconds[name] = map[string][]float64{}
 	}
 	for _, job := range jobs {
-		seconds, err := b.job(ctx, s, job)
+		var seconds float64
+		err := b.again(ctx, job+" on "+name, func() (err error) {
+			if seconds, err = b.job(ctx, s, job); err != nil {
+				err = fmt.Errorf("%s: %w\n%s", job, err, s.logs())
+			}
+			return err
+		})
 		if err != nil {
-			return fmt.Errorf("%s: %w\n%s", job, err, s.logs())
+			return err
 		}
 		b.r.Seconds[name][job] = append(b.r.Seconds[name][job], math.Round(seconds*100)/100)
 		fmt.Printf("%-8s %-12s %6.2f s\n", name, job, seconds)
