@@ -45,26 +45,30 @@ func gotest(args ...string) []string {
 }
 
 var tiers = map[string][]tier{
-	"spark": {sparkTier},
-	"long-spark": {
-		{"long-spark", 40 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=38m", sparkPackage)},
-		{"long-spark-4", 40 * time.Minute, []string{"FAIRWAY_INTEGRATION=1", "FAIRWAY_SPARK=4"}, gotest("-timeout=38m", sparkPackage)},
-	},
+	"spark":      {sparkTier},
+	"long-spark": longSpark,
 	"test": {
 		{"lint", 10 * time.Minute, nil, []string{"make", "lint"}},
 		{"unit", 15 * time.Minute, nil, gotest("-race", "-timeout=12m", "./agent/...", "./broker/...", "./adapters/...", "./frameworks/...", "./conf/...", "./cmd/...")},
 		{"integration", 12 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest(append([]string{"-timeout=11m", "-p=1", "./adapters/..."}, integrationPackages()...)...)},
 		{"hadoop", 25 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=24m", hadoopPackage)},
+		sparkTier,
 	},
-	"long": {
+	"long": append([]tier{
 		{"long-unit", 30 * time.Minute, []string{"FAIRWAY_LONG=1"}, gotest("-timeout=28m", "./broker/...", "./agent/...", "./frameworks/...")},
 		{"long-integration", 30 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest(append([]string{"-timeout=28m", "-p=1"}, integrationPackages()...)...)},
 		{"long-hadoop", 40 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=38m", hadoopPackage)},
-	},
+	}, longSpark...),
 }
 
 // sparkTier runs Spark's jobs; make test-spark runs it alone.
 var sparkTier = tier{"spark", 14 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=13m", sparkPackage)}
+
+// longSpark are all of Spark's tests, and those of make test with the newest Spark.
+var longSpark = []tier{
+	{"long-spark", 40 * time.Minute, []string{"FAIRWAY_LONG=1", "FAIRWAY_INTEGRATION=1"}, gotest("-timeout=38m", sparkPackage)},
+	{"long-spark-4", 40 * time.Minute, []string{"FAIRWAY_INTEGRATION=1", "FAIRWAY_SPARK=4"}, gotest("-timeout=38m", sparkPackage)},
+}
 
 func main() {
 	set := "test"
