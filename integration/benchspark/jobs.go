@@ -17,19 +17,24 @@ import (
 	"fairway/integration/text"
 )
 
-// client is the same user's on both sides: dynamic allocation over the shuffle service, as Spark's pages advise for YARN.
-func (b *bench) client(s *side) *spark.Client {
+// client is the same user's on both sides, with the executors that it names; 0: they come and go with the work, over the shuffle
+// service, as Spark's pages advise for YARN.
+func (b *bench) client(s *side, executors int) *spark.Client {
 	c := b.spark.Client(s.confDir, "daemon")
 	c.Address = b.net.Gateway
 	for k, v := range map[string]string{
 		// With Spark's overhead of 384 MiB a container of 1 GiB, the unit of both sides: a third of a bigger one would lie idle.
 		"spark.executor.memory": "640m", "spark.executor.cores": "1", "spark.driver.memory": "1g",
-		"spark.shuffle.service.enabled": "true", "spark.shuffle.service.port": strconv.Itoa(s.shuffle),
-		"spark.dynamicAllocation.enabled": "true", "spark.dynamicAllocation.maxExecutors": "6",
 		"spark.eventLog.enabled": "true", "spark.eventLog.dir": "file:" + b.events, "spark.ui.showConsoleProgress": "false",
 	} {
 		c.Conf[k] = v
 	}
+	if executors > 0 {
+		c.Conf["spark.executor.instances"] = strconv.Itoa(executors)
+		return c
+	}
+	c.Conf["spark.shuffle.service.enabled"], c.Conf["spark.shuffle.service.port"] = "true", strconv.Itoa(s.shuffle)
+	c.Conf["spark.dynamicAllocation.enabled"], c.Conf["spark.dynamicAllocation.maxExecutors"] = "true", "6"
 	return c
 }
 
@@ -41,10 +46,8 @@ func (b *bench) job(ctx context.Context, s *side, name string) (seconds float64,
 	out := fmt.Sprintf("/out/%s-%s-%d", s.name, name, b.runs)
 	switch name {
 	case "startup":
-		c := b.client(s)
-		c.Conf["spark.dynamicAllocation.enabled"] = "false" // two executors, as Spark comes; else a second's wait for a backlog is measured
 		begin := time.Now()
-		res, err := b.submit(ctx, c, "start")
+		res, err := b.submit(ctx, b.client(s, 2), "start")
 		if err != nil {
 			return 0, err
 		}
@@ -57,7 +60,7 @@ func (b *bench) job(ctx context.Context, s *side, name string) (seconds float64,
 		}
 		return e.first.Sub(begin).Seconds(), nil
 	case "wordcount":
-		res, err := b.submit(ctx, b.client(s), "wordcount", "/in/wordcount", out)
+		res, err := b.submit(ctx, b.client(s, 6), "wordcount", "/in/wordcount", out)
 		if err != nil {
 			return 0, err
 		}
@@ -66,7 +69,7 @@ func (b *bench) job(ctx context.Context, s *side, name string) (seconds float64,
 		}
 		return res.Took.Seconds(), b.check(ctx, out, "/in/wordcount")
 	case "shuffle_sort":
-		res, err := b.submit(ctx, b.client(s), "sort", "/in/sort", out, "12")
+		res, err := b.submit(ctx, b.client(s, 0), "sort", "/in/sort", out, "12")
 		if err != nil {
 			return 0, err
 		}
@@ -87,7 +90,7 @@ func (b *bench) job(ctx context.Context, s *side, name string) (seconds float64,
 		g, ctx := errgroup.WithContext(ctx)
 		for i := range all {
 			g.Go(func() (err error) {
-				all[i], err = b.submit(ctx, b.client(s), "wordcount", fourth(i), fmt.Sprintf("%s-%d", out, i))
+				all[i], err = b.submit(ctx, b.client(s, 2), "wordcount", fourth(i), fmt.Sprintf("%s-%d", out, i))
 				return err
 			})
 		}
