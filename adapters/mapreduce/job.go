@@ -3,17 +3,14 @@ package mapreduce
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"fairway/adapters/hadooprpc/writable"
+	"fairway/adapters/kept"
 )
 
 // Limits of a registration.
@@ -35,7 +32,7 @@ type registration struct {
 
 // jobs is the registered ones by the job's id, kept in files of a folder.
 type jobs struct {
-	dir string // "": not kept
+	kept kept.Folder
 
 	mu     sync.RWMutex
 	byID   map[string]*registration
@@ -115,7 +112,7 @@ func (j *jobs) put(id string, reg *registration) error {
 			return fmt.Errorf("%s is registered for user %s (uid %d), not %s (uid %d)", id, old.User, old.UID, reg.User, reg.UID)
 		}
 	}
-	if err := j.save(id, reg); err != nil {
+	if err := j.kept.Save(id, reg); err != nil {
 		return fmt.Errorf("keep registration of %s: %w", id, err)
 	}
 	j.mu.Lock()
@@ -131,77 +128,22 @@ func (j *jobs) drop(id string) error {
 	j.mu.Lock()
 	delete(j.byID, id)
 	j.mu.Unlock()
-	if j.dir == "" {
-		return nil
-	}
-	if err := os.Remove(filepath.Join(j.dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-func (j *jobs) save(id string, reg *registration) error {
-	if j.dir == "" {
-		return nil
-	}
-	b, err := json.Marshal(reg)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(j.dir, ".new-*") // mode 0600: it holds the job's secret
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(j.dir, id))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return j.kept.Remove(id)
 }
 
 // load reads what an earlier process kept and reports what it cannot read, which is removed: it was cut off by a crash of
 // the host, and with that the job's containers have ended.
 func (j *jobs) load() (damaged []error, err error) {
-	if j.dir == "" {
-		return nil, nil
-	}
-	if err := os.MkdirAll(j.dir, 0o700); err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(j.dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		name := filepath.Join(j.dir, e.Name())
-		reg, err := readRegistration(name, e.Name())
-		if err != nil {
-			if !strings.HasPrefix(e.Name(), ".new-") {
-				damaged = append(damaged, fmt.Errorf("registration %s: %w", name, err))
-			}
-			if err := os.Remove(name); err != nil {
-				return damaged, err
-			}
-			continue
+	return j.kept.Load(func(id string, b []byte) error {
+		reg, err := parseRegistration(b, id)
+		if err == nil {
+			j.byID[id] = reg
 		}
-		j.byID[e.Name()] = reg
-	}
-	return damaged, nil
+		return err
+	})
 }
 
-func readRegistration(name, id string) (*registration, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxState))
-	if err != nil {
-		return nil, err
-	}
+func parseRegistration(b []byte, id string) (*registration, error) {
 	reg := &registration{}
 	if err := json.Unmarshal(b, reg); err != nil {
 		return nil, err

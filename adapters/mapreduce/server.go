@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"fairway/adapters/kept"
 )
 
 // Name of the service, by which containers bring their job's token and ask for its port.
@@ -66,7 +68,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		options: o, log: o.Log,
-		jobs:    &jobs{dir: o.StateDir, byID: map[string]*registration{}},
+		jobs:    &jobs{kept: kept.Folder{Dir: o.StateDir, MaxBytes: maxState}, byID: map[string]*registration{}},
 		indexes: newIndexes(indexBudget),
 	}
 	s.metrics = newMetrics(o.Registerer, s)

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+
+	"fairway/adapters/kept"
 )
 
 // Limits of a registration.
@@ -67,7 +66,7 @@ func (a *application) executor(id string) (executor, bool) {
 
 // applications is the known ones, kept in files of a folder.
 type applications struct {
-	dir string // "": not kept
+	kept kept.Folder
 
 	mu     sync.RWMutex
 	byID   map[string]*application
@@ -291,78 +290,26 @@ func (a *applications) drop(id string) error {
 	a.mu.Lock()
 	delete(a.byID, id)
 	a.mu.Unlock()
-	if a.dir == "" {
-		return nil
-	}
-	if err := os.Remove(filepath.Join(a.dir, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return a.kept.Remove(id)
 }
 
 func (a *applications) save(r *registration) error {
-	if a.dir == "" || r.Forget {
+	if r.Forget {
 		return nil
 	}
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(a.dir, ".new-*") // mode 0600: it holds the secret
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(a.dir, r.Application))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return a.kept.Save(r.Application, r)
 }
 
 // load reads what an earlier process kept and reports what it cannot read, which is removed: it was cut off by a crash of
 // the host, and with that the application's containers here have ended.
 func (a *applications) load() (damaged []error, err error) {
-	if a.dir == "" {
-		return nil, nil
-	}
-	if err := os.MkdirAll(a.dir, 0o700); err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(a.dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		name := filepath.Join(a.dir, e.Name())
-		r, err := readRegistration(name, e.Name())
-		if err != nil {
-			if !strings.HasPrefix(e.Name(), ".new-") {
-				damaged = append(damaged, fmt.Errorf("registration %s: %w", name, err))
-			}
-			if err := os.Remove(name); err != nil {
-				return damaged, err
-			}
-			continue
+	return a.kept.Load(func(id string, b []byte) error {
+		r, err := parseRegistration(b, id)
+		if err == nil {
+			a.byID[id] = &application{reg: *r}
 		}
-		a.byID[e.Name()] = &application{reg: *r}
-	}
-	return damaged, nil
-}
-
-func readRegistration(name, id string) (*registration, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxState))
-	if err != nil {
-		return nil, err
-	}
-	return parseRegistration(b, id)
+		return err
+	})
 }
 
 func parseRegistration(b []byte, id string) (*registration, error) {

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"fairway/adapters/kept"
 )
 
 // Name of the service, by which containers bring their application's secret.
@@ -77,7 +79,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		options: o, log: o.Log,
-		apps:    &applications{dir: o.StateDir, byID: map[string]*application{}},
+		apps:    &applications{kept: kept.Folder{Dir: o.StateDir, MaxBytes: maxState}, byID: map[string]*application{}},
 		indexes: newIndexes(o.IndexBytes),
 		memory:  budget{limit: o.RequestBytes},
 		conns:   map[*conn]struct{}{},
