@@ -22,6 +22,7 @@ func (m *machine) newAgent(num uint32, id string) *agent {
 	a := &agent{num: num, id: id, tasks: map[*task]struct{}{}, offers: map[allocator.OfferID]*offer{}}
 	m.agents[num] = a
 	m.count(a, state.AgentActive, 1)
+	m.show(a, m.stateOf(a))
 	return a
 }
 
@@ -29,12 +30,36 @@ func (m *machine) newAgent(num uint32, id string) *agent {
 func (m *machine) count(a *agent, status uint8, by int) {
 	a.status = status
 	m.census[status] += by
-	m.met.agents.WithLabelValues(agentStates[status]).Set(float64(m.census[status]))
 }
 
 func (m *machine) moveAgent(a *agent, status uint8) {
 	m.count(a, a.status, -1)
 	m.count(a, status, 1)
+	m.show(a, m.stateOf(a))
+}
+
+// stateOf is an agent's state as the outside sees it.
+func (m *machine) stateOf(a *agent) string {
+	switch {
+	case a.status != state.AgentActive || !a.drains:
+		return agentStates[a.status]
+	case m.st.LiveTasksOnAgent(a.num) > 0:
+		return "draining"
+	}
+	return "drained"
+}
+
+// show counts an agent in the metric under a state; "": it is forgotten.
+func (m *machine) show(a *agent, now string) {
+	for _, x := range []struct {
+		state string
+		by    float64
+	}{{a.shown, -1}, {now, 1}} {
+		if a.shown != now && x.state != "" {
+			m.met.agents.WithLabelValues(x.state).Add(x.by)
+		}
+	}
+	a.shown = now
 }
 
 func (m *machine) agentsInOrder() []*agent {
@@ -461,6 +486,7 @@ func (m *machine) forgetAgents() {
 		if r := m.st.Agent(a.num); a.status == state.AgentGone && len(a.tasks) == 0 && m.wall-r.Changed > int64(m.cfg.JobRetention) {
 			m.fact(state.Fact{Kind: state.AgentForgotten, Agent: a.num})
 			m.count(a, a.status, -1)
+			m.show(a, "")
 			delete(m.agents, a.num)
 			for _, j := range m.jobs {
 				delete(j.agents, a)

@@ -62,6 +62,10 @@ func (m *machine) begin() {
 }
 
 func (m *machine) loadAgents() {
+	m.met.agents.Reset() // a machine before this one may have counted
+	for _, name := range []string{"active", "draining", "drained", "unreachable", "gone"} {
+		m.met.agents.WithLabelValues(name) // 0 is shown too
+	}
 	for a := range m.st.Agents() {
 		info := &v1.AgentInfo{}
 		if err := proto.Unmarshal(a.Info, info); err != nil {

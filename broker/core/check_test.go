@@ -50,6 +50,9 @@ func (m *machine) check() error {
 		if got, status := m.st.Agent(a.num).Status, a.status; got != status {
 			return fmt.Errorf("agent %s is in status %d and the state says %d", a.id, status, got)
 		}
+		if a.shown != m.stateOf(a) {
+			return fmt.Errorf("agent %s is counted as %s and is %s", a.id, a.shown, m.stateOf(a))
+		}
 		_, held, _, ok := m.alloc.AgentShare(allocator.AgentID(a.num))
 		if ok != a.placed || a.placed == (a.status == state.AgentGone) {
 			return fmt.Errorf("agent %s: the allocator knows it: %v, it is placed: %v, in status %d", a.id, ok, a.placed, a.status)

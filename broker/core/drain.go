@@ -92,6 +92,7 @@ func (m *machine) drain(a *agent, on bool, timeout int64) {
 	m.fact(f)
 	was := a.drains
 	a.drains = on
+	m.show(a, m.stateOf(a))
 	m.watchDraining(a, f.Duration)
 	m.changed = true
 	switch {
@@ -119,6 +120,7 @@ func (m *machine) setDraining(a *agent) {
 // loadDraining takes over what the state says of an agent; the allocator hears of it when the agent is placed.
 func (m *machine) loadDraining(a *agent, r *state.Agent) {
 	if a.drains = r.Draining; a.drains {
+		m.show(a, m.stateOf(a))
 		m.watchDraining(a, r.DrainUntil)
 	}
 }
@@ -151,10 +153,7 @@ func (m *machine) describeDraining(x *v1.Agent, a *agent, k *state.Agent) {
 	}
 	x.Draining, x.DrainSinceUnixNanos, x.DrainUntilUnixNanos = true, k.DrainSince, k.DrainUntil
 	if a.status == state.AgentActive {
-		x.State, x.SinceUnixNanos = "draining", max(x.SinceUnixNanos, k.DrainSince)
-		if x.Tasks == 0 {
-			x.State = "drained"
-		}
+		x.SinceUnixNanos = max(x.SinceUnixNanos, k.DrainSince)
 	}
 	for _, j := range m.jobsInOrder() {
 		if _, was := j.agents[a]; was && !m.record(j).HasEnded() && len(x.Jobs) < maxDrainJobs {

@@ -3,10 +3,13 @@ package core
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
@@ -171,5 +174,119 @@ func TestDrainRefused(t *testing.T) {
 		if x := w.agentOn("h1"); x.Draining {
 			t.Errorf("%v", x)
 		}
+	})
+}
+
+// The deadline is a time of the operator's: a restart of the broker neither forgets it nor begins it again.
+func TestDrainDeadlineSurvives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Failover: time.Hour})
+		h1 := w.agent("h1", "/r1", 4000, 4096)
+		f := w.framework(user("ann"), &v1.RegisterFramework{})
+		f.request(&v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 1024), Total: 1})
+		id := f.accept()[0]
+		until := w.drain("h1", 10*time.Minute).DrainUntilUnixNanos
+		w.sleep(4 * time.Minute)
+		h1.disconnect()
+		w.restart()
+		h1.connect()
+		f.connect(&v1.RegisterFramework{FrameworkId: f.id})
+		w.sleep(5 * time.Minute)
+		if x := w.agentOn("h1"); x.State != "draining" || x.Tasks != 1 || x.DrainUntilUnixNanos != until {
+			t.Fatalf("before the deadline: %v", x)
+		}
+		w.sleep(time.Minute + 10*time.Second)
+		if x := w.agentOn("h1"); x.State != "drained" || f.state(id) != v1.TaskState_TASK_STATE_KILLED {
+			t.Errorf("after the deadline: %v, the task is %v", x, f.state(id))
+		}
+		w.check()
+	})
+}
+
+// A deadline that passed while there was no broker counts as soon as the agent is back; its tasks are not lost for it.
+func TestDrainDeadlinePassesWithoutBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Failover: time.Hour})
+		h1 := w.agent("h1", "/r1", 4000, 4096)
+		f := w.framework(user("ann"), &v1.RegisterFramework{})
+		f.request(&v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 1024), Total: 1})
+		id := f.accept()[0]
+		w.drain("h1", 5*time.Minute)
+		h1.disconnect()
+		w.halt()
+		time.Sleep(10 * time.Minute)
+		w.start()
+		f.connect(&v1.RegisterFramework{FrameworkId: f.id})
+		w.sleep(20 * time.Second)
+		if s := f.state(id); s != v1.TaskState_TASK_STATE_RUNNING {
+			t.Fatalf("before the agent is back the task is %v", s)
+		}
+		h1.connect()
+		w.sleep(10 * time.Second)
+		if s := f.status[id.Sequence]; s.GetState() != v1.TaskState_TASK_STATE_KILLED || s.GetReason() != v1.TaskReason_TASK_REASON_PREEMPTED {
+			t.Errorf("%v", s)
+		}
+		if x := w.agentOn("h1"); x.State != "drained" {
+			t.Errorf("%v", x)
+		}
+		w.check()
+	})
+}
+
+// shown is the metric of agents by state, without states of none.
+func (w *world) shown() map[string]float64 {
+	w.t.Helper()
+	r, out := prometheus.NewRegistry(), map[string]float64{}
+	w.inspect(func(m *machine) { r.MustRegister(m.met.agents) })
+	families, err := r.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, x := range f.Metric {
+			if n := x.GetGauge().GetValue(); n != 0 {
+				out[x.Label[0].GetValue()] = n
+			}
+		}
+	}
+	return out
+}
+
+// The metric has agents that drain apart from those that are active, also after a restart.
+func TestDrainShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Failover: time.Hour})
+		h1 := w.agent("h1", "/r1", 4000, 4096)
+		f := w.framework(user("ann"), &v1.RegisterFramework{})
+		f.request(&v1.RequestGroup{Id: 1, Version: 1, Shape: shape(1000, 1024), Total: 1})
+		id := f.accept()[0]
+		h2 := w.agent("h2", "/r1", 4000, 4096)
+		is := func(when string, want map[string]float64) {
+			t.Helper()
+			if got := w.shown(); !maps.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", when, got, want)
+			}
+		}
+		is("at first", map[string]float64{"active": 2})
+		w.drain("h1", 0)
+		is("while it drains", map[string]float64{"active": 1, "draining": 1})
+		h1.disconnect()
+		h2.disconnect()
+		w.restart()
+		h1.connect()
+		h2.connect()
+		f.connect(&v1.RegisterFramework{FrameworkId: f.id})
+		w.sleep(time.Second)
+		is("after a restart", map[string]float64{"active": 1, "draining": 1})
+		h1.finish(id, v1.TaskState_TASK_STATE_FINISHED, 0, "")
+		w.sleep(time.Second)
+		is("when it is drained", map[string]float64{"active": 1, "drained": 1})
+		h1.disconnect()
+		w.sleep(time.Minute)
+		is("cut off", map[string]float64{"active": 1, "unreachable": 1})
+		h1.connect()
+		w.undrain("h1")
+		is("put back", map[string]float64{"active": 2})
+		w.check()
 	})
 }

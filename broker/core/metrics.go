@@ -72,7 +72,7 @@ func newMetrics(r prometheus.Registerer, waiting func() int) *metrics {
 		m.ended[s] = ended.WithLabelValues(name)
 	}
 	m.agents = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: "fairway", Subsystem: "broker", Name: "agents", Help: "Agents, by state.",
+		Namespace: "fairway", Subsystem: "broker", Name: "agents", Help: "Agents, by state: active, draining, drained, unreachable or gone.",
 	}, []string{"state"})
 	m.turn = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: "fairway", Subsystem: "broker", Name: "turn_seconds", Help: "Time that one turn of the owner took.",

@@ -30,6 +30,7 @@ type agent struct {
 	paused  bool
 	drain   uint64 // counts drainings, so that an old timer knows it is late
 	drains  bool   // an operator wants it empty
+	shown   string // the state that the metric counts it in
 	awaited bool   // known from before a restart and not back yet
 }
 

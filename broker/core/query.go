@@ -77,7 +77,7 @@ func (b *Broker) ListAgents(ctx context.Context, caller api.Caller, r *v1.ListAg
 // agentMessageOf is an agent as the outside sees it.
 func (m *machine) agentMessageOf(a *agent, k *state.Agent) *v1.Agent {
 	x := &v1.Agent{
-		Id: a.id, Info: a.info, State: agentStates[a.status], Tasks: uint32(m.st.LiveTasksOnAgent(a.num)),
+		Id: a.id, Info: a.info, State: m.stateOf(a), Tasks: uint32(m.st.LiveTasksOnAgent(a.num)),
 		RegisteredUnixNanos: k.Admitted, SinceUnixNanos: k.Changed, Usage: a.usage,
 	}
 	if x.SinceUnixNanos == 0 {

@@ -206,6 +206,7 @@ func (m *machine) endTask(t *task, s *v1.TaskStatus) {
 		Kind: state.TaskEnded, Framework: t.framework.num, Sequence: t.seq, Status: uint8(s.State), Code: s.ExitCode, Reason: uint8(s.Reason), Wall: m.wall,
 	})
 	m.met.ended[s.State].Inc()
+	m.show(t.agent, m.stateOf(t.agent))
 	if t.agent.placed {
 		m.event(allocator.Event{
 			Kind: allocator.TaskEnd, Agent: allocator.AgentID(t.agent.num), Framework: allocator.FrameworkID(t.framework.num), Resources: t.resources,

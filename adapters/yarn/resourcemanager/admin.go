@@ -12,6 +12,9 @@ import (
 	"fairway/adapters/yarn/wire"
 )
 
+const saidNoExcludes = "Nothing was decommissioned (%v): there is no file of excluded nodes. 'fairway drain AGENT' takes a node out of service, with --timeout " +
+	"for a limit and --wait to wait for it, and 'fairway undrain AGENT' puts it back"
+
 // adminProtocol is what `yarn rmadmin` calls. What has nothing to read again in Fairway says so instead of succeeding.
 func (m *Manager) adminProtocol() hadooprpc.Protocol {
 	no := func(why string) hadooprpc.Method { return refuse(hadooprpc.YarnException, why) }
@@ -67,7 +70,12 @@ func (m *Manager) refreshQueues(ctx context.Context, c *hadooprpc.Caller, q *wir
 	return &wire.RefreshQueuesResponseProto{}, nil
 }
 
+// refreshNodes has no lists of nodes to read again. To take excluded ones out of service, at leisure or at once, it would have
+// to know which those are; who asks for that is told what does it.
 func (m *Manager) refreshNodes(ctx context.Context, c *hadooprpc.Caller, q *wire.RefreshNodesRequestProto) (proto.Message, error) {
+	if k := q.GetDecommissionType(); k != wire.DecommissionTypeProto_NORMAL {
+		return nil, hadooprpc.Errorf(hadooprpc.YarnException, saidNoExcludes, k)
+	}
 	if err := m.refresh(ctx); err != nil {
 		return nil, hadooprpc.Errorf(hadooprpc.YarnException, "Exception refresh nodes: %v", err)
 	}

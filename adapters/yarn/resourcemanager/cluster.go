@@ -50,6 +50,7 @@ type snapshot struct {
 type node struct {
 	Node
 	agent string
+	gone  bool // the agent
 	host  string
 	names []string // of its host, lower case
 	total *v1.Resources
@@ -215,14 +216,20 @@ func (m *Manager) survey(ctx context.Context) (*snapshot, error) {
 func (s *snapshot) dedupe() {
 	live := map[id.NodeID]bool{}
 	for _, n := range s.nodes {
-		live[n.ID] = live[n.ID] || n.State != wire.NodeStateProto_NS_LOST
+		live[n.ID] = live[n.ID] || !n.gone && n.State != wire.NodeStateProto_NS_LOST
 	}
 	s.nodes = slices.DeleteFunc(s.nodes, func(n *node) bool {
-		drop := n.State == wire.NodeStateProto_NS_LOST && live[n.ID]
-		if drop {
+		switch {
+		case !live[n.ID]:
+			return false
+		case n.State == wire.NodeStateProto_NS_LOST:
 			s.lost--
+		case n.gone:
+			s.left--
+		default:
+			return false
 		}
-		return drop
+		return true
 	})
 }
 
@@ -241,7 +248,7 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 	}
 	total, used := amountOf(info.Total), amountOf(a.Used)
 	n := &node{
-		agent: a.Id, host: info.Host, names: hostNames(where, info.Host, info.Addresses), total: info.Total, used: a.Used,
+		agent: a.Id, gone: a.State == "gone", host: info.Host, names: hostNames(where, info.Host, info.Addresses), total: info.Total, used: a.Used,
 		Node: Node{
 			ID: where, HTTP: info.Attributes[httpAttribute], Rack: rackName(info.Rack), State: wire.NodeStateProto_NS_RUNNING, Containers: int(a.Tasks),
 			Memory: total.memory, VCores: int64(total.vcores), UsedMemory: used.memory, UsedVCores: int64(used.vcores), Version: m.o.Version, Label: label,
@@ -255,24 +262,15 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 		if s.expired(n.Heard.Add(m.o.NodeExpiry)) {
 			n.State = wire.NodeStateProto_NS_LOST
 		}
-	case "draining", "drained":
-		n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONING, "draining"
-		until := time.Unix(0, a.DrainUntilUnixNanos)
-		if a.DrainUntilUnixNanos != 0 {
-			n.Draining = until.Sub(time.Unix(0, a.DrainSinceUnixNanos))
-		}
-		// A master runs maps again whose output is on a decommissioned node, so that it is one only when no application that
-		// has not ended can want any of it, or when the time for it is over.
-		over := a.DrainUntilUnixNanos != 0 && s.expired(until)
-		if a.State == "drained" && (len(a.Jobs) == 0 || over) {
-			n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONED, "drained"
-		}
 	case "gone":
 		if s.byAgent[a.Id] != nil || s.expired(time.Unix(0, a.SinceUnixNanos).Add(time.Hour)) {
 			return
 		}
 		n.State, n.Heard = wire.NodeStateProto_NS_LOST, time.Unix(0, a.SinceUnixNanos)
 		n.Health = "gone since " + n.Heard.UTC().Format(time.RFC3339)
+	}
+	if a.Draining {
+		s.leave(n, a)
 	}
 	s.nodes = append(s.nodes, n)
 	if info.Attributes[logsAttribute] != logsAggregated {
@@ -302,6 +300,25 @@ func (s *snapshot) add(m *Manager, a *v1.Agent) {
 			MemoryBytes: info.Total.GetMemoryBytes() - a.Used.GetMemoryBytes(), CpuMilli: info.Total.GetCpuMilli() - a.Used.GetCpuMilli(),
 		})
 		s.free, s.freeOf[label] = s.free.plus(free), s.freeOf[label].plus(free)
+	}
+}
+
+// leave makes a node one that is being decommissioned, or that is. It stays so when its host is cut off or switched off, which
+// is what it was done for; only one that is lost before it was done is lost.
+func (s *snapshot) leave(n *node, a *v1.Agent) {
+	over := false
+	if a.DrainUntilUnixNanos != 0 {
+		until := time.Unix(0, a.DrainUntilUnixNanos)
+		n.Draining = until.Sub(time.Unix(0, a.DrainSinceUnixNanos))
+		over = s.expired(until)
+	}
+	switch {
+	case a.Tasks == 0 && (len(a.Jobs) == 0 || over):
+		// A master runs maps again whose output is on a decommissioned node, so that it is one only when no application that
+		// has not ended can want any of it, or when the time for it is over.
+		n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONED, strings.TrimPrefix(n.Health+", drained", ", ")
+	case n.State == wire.NodeStateProto_NS_RUNNING:
+		n.State, n.Health = wire.NodeStateProto_NS_DECOMMISSIONING, strings.TrimPrefix(n.Health+", draining", ", ")
 	}
 }
 

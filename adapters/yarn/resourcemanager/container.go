@@ -85,14 +85,17 @@ func (c *container) outcome(s *v1.TaskStatus) (exit int32, diagnostics string) {
 		return exitAborted, saidReleased
 	case c.preempted && s.GetState() == v1.TaskState_TASK_STATE_KILLED:
 		return exitPreempted, saidPreempted
+	case s.GetState() == v1.TaskState_TASK_STATE_KILLED && s.GetReason() == v1.TaskReason_TASK_REASON_PREEMPTED:
+		if s.GetMessage() == "" {
+			return exitPreempted, saidPreempted
+		}
+		return exitPreempted, saidPreempted + ": " + s.GetMessage() // the agent's service knows only that it was asked to
 	case known:
 		return o.ExitStatus, o.Diagnostics
 	}
 	switch s.GetReason() {
 	case v1.TaskReason_TASK_REASON_AGENT_GONE, v1.TaskReason_TASK_REASON_UNKNOWN_TASK, v1.TaskReason_TASK_REASON_AGENT_RESTARTED:
 		return exitAborted, saidLost
-	case v1.TaskReason_TASK_REASON_PREEMPTED:
-		return exitPreempted, saidPreempted
 	case v1.TaskReason_TASK_REASON_MEMORY_LIMIT:
 		return exitMemory, s.Message
 	case v1.TaskReason_TASK_REASON_DISK_LIMIT:

@@ -549,3 +549,30 @@ func TestPreempted(t *testing.T) {
 		t.Errorf("%s\ndoes not contain %s", page, want)
 	}
 }
+
+// Nodes that are decommissioned have states and counts of their own.
+func TestDecommissionedNodes(t *testing.T) {
+	f := newFake()
+	f.nodes[0].State = wire.NodeStateProto_NS_DECOMMISSIONING
+	f.metrics.Nodes, f.metrics.Active, f.metrics.Decommissioning, f.metrics.Decommissioned = 5, 0, 2, 3
+	s := server(t, f)
+	read := func(path string) string {
+		b, err := io.ReadAll(get(s, "GET", root+path, "").Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	m, _ := decode(t, "metrics", []byte(read("/metrics")))["clusterMetrics"].(map[string]any)
+	for name, want := range map[string]float64{"totalNodes": 5, "activeNodes": 0, "decommissioningNodes": 2, "decommissionedNodes": 3, "lostNodes": 0} {
+		if m[name] != want {
+			t.Errorf("%s is %v, want %v", name, m[name], want)
+		}
+	}
+	if b := read("/nodes?states=DECOMMISSIONING"); !strings.Contains(b, `"state":"DECOMMISSIONING"`) {
+		t.Error(b)
+	}
+	if b := read("/nodes?states=RUNNING"); b != "{\"nodes\":{}}\n" {
+		t.Error(b)
+	}
+}
