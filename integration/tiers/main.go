@@ -62,7 +62,7 @@ var tiers = map[string][]tier{
 }
 
 // sparkTier runs Spark's jobs; make test-spark runs it alone.
-var sparkTier = tier{"spark", 14 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=13m", sparkPackage)}
+var sparkTier = tier{"spark", 22 * time.Minute, []string{"FAIRWAY_INTEGRATION=1"}, gotest("-timeout=20m", sparkPackage)}
 
 // longSpark are all of Spark's tests, and those of make test with the newest Spark.
 var longSpark = []tier{
