@@ -185,14 +185,11 @@ func (m *Machine) agentAway(id AgentID, why away, on bool) error {
 	if on {
 		now |= why
 	}
-	if now == a.away {
-		return nil
-	}
-	if was := a.away; was != 0 && now != 0 {
-		a.away = now
-		return nil
-	}
+	was := a.away
 	a.away = now
+	if (was == 0) == (now == 0) {
+		return nil // nothing was offered of it, or is still
+	}
 	if on {
 		reason := AgentLost
 		if why == draining {

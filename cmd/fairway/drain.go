@@ -20,22 +20,13 @@ const drainLook = time.Second
 
 // completeAgents offers the ids of agents to the shell.
 func (a *app) completeAgents(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || a.conf == nil && c.Root().PersistentPreRunE(c, nil) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	b, err := a.dial()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	defer b.Close()
-	list, _ := allAgents(ctx, b)
-	var ids []string
-	for _, g := range list {
-		ids = append(ids, g.Id+"\t"+g.GetInfo().GetHost()+" "+g.State)
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
+	return a.complete(c, args, func(ctx context.Context, b *client.Client) (ids []string) {
+		list, _ := allAgents(ctx, b)
+		for _, g := range list {
+			ids = append(ids, g.Id+"\t"+g.GetInfo().GetHost()+" "+g.State)
+		}
+		return ids
+	})
 }
 
 func (a *app) drainCommand() *cobra.Command {

@@ -18,8 +18,8 @@ import (
 	v1 "fairway/broker/api/fairwayv1"
 )
 
-// completeJobs offers the ids of jobs to the shell.
-func (a *app) completeJobs(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// complete offers what list finds at the broker to the shell, for a command's only argument.
+func (a *app) complete(c *cobra.Command, args []string, list func(context.Context, *client.Client) []string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 || a.conf == nil && c.Root().PersistentPreRunE(c, nil) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -30,14 +30,21 @@ func (a *app) completeJobs(c *cobra.Command, args []string, _ string) ([]string,
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer b.Close()
-	r, err := b.ListJobs(ctx, api.Caller{}, &v1.ListJobsRequest{})
-	var ids []string
-	if err == nil {
+	return list(ctx, b), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeJobs offers the ids of jobs to the shell.
+func (a *app) completeJobs(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return a.complete(c, args, func(ctx context.Context, b *client.Client) (ids []string) {
+		r, err := b.ListJobs(ctx, api.Caller{}, &v1.ListJobsRequest{})
+		if err != nil {
+			return nil
+		}
 		for _, j := range r.Jobs {
 			ids = append(ids, j.Id+"\t"+phase(j.Phase)+" "+j.Name)
 		}
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
+		return ids
+	})
 }
 
 func (a *app) jobsCommand() *cobra.Command {

@@ -21,6 +21,7 @@ import (
 	"fairway/adapters/spark/launch"
 	"fairway/adapters/yarn/resourcemanager"
 	"fairway/broker/api"
+	"fairway/broker/api/client"
 	"fairway/conf"
 )
 
@@ -302,23 +303,16 @@ func (s *sparkCommand) complete(c *cobra.Command, args []string, word string) ([
 	return names, only
 }
 
-func (s *sparkCommand) completeRoles(c *cobra.Command) (names []string) {
-	if s.a.conf == nil && c.Root().PersistentPreRunE(c, nil) != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	b, err := s.a.dial()
-	if err != nil {
-		return nil
-	}
-	defer b.Close()
-	roles, err := b.ListRoles(ctx, api.Caller{})
-	if err != nil {
-		return nil
-	}
-	for _, r := range roles {
-		names = append(names, r.Path)
-	}
+func (s *sparkCommand) completeRoles(c *cobra.Command) []string {
+	names, _ := s.a.complete(c, nil, func(ctx context.Context, b *client.Client) (names []string) {
+		roles, err := b.ListRoles(ctx, api.Caller{})
+		if err != nil {
+			return nil
+		}
+		for _, r := range roles {
+			names = append(names, r.Path)
+		}
+		return names
+	})
 	return names
 }
