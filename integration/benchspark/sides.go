@@ -57,9 +57,10 @@ func (b *bench) start(ctx context.Context, name string) (*side, error) {
 	y, err := hadoop.StartYARN(starting, b.dfs, hadoop.YARNOptions{
 		MemoryMB: nodeMemoryMB, VCores: nodeVCores, Address: b.net.Gateway, Enter: enter, NodeJars: jars,
 		Conf: map[string]string{
-			"yarn.log-aggregation-enable":                 "true",
-			"yarn.scheduler.capacity.resource-calculator": "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
-			"yarn.scheduler.capacity.node-locality-delay": "40", // as it comes
+			"yarn.log-aggregation-enable":                         "true",
+			"yarn.scheduler.capacity.resource-calculator":         "org.apache.hadoop.yarn.util.resource.DominantResourceCalculator",
+			"yarn.scheduler.capacity.node-locality-delay":         "40",  // as it comes
+			"yarn.scheduler.capacity.maximum-am-resource-percent": "0.1", // as it comes: two masters of four, as Fairway's
 		},
 		NodeConf: map[string]string{
 			"yarn.nodemanager.aux-services":                     "mapreduce_shuffle,spark_shuffle",

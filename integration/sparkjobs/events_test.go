@@ -15,7 +15,7 @@ type history struct {
 	hosts    map[string]int         // tasks that succeeded on a host
 	stages   []stage                // as they were submitted
 	added    int                    // executors
-	removed  []string               // why executors went
+	removed  map[string]string      // executor to why it went; Spark may log one twice
 	ended    bool
 }
 
@@ -33,7 +33,7 @@ func (r *rig) history(t *testing.T, application string) history {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	h := history{locality: map[int]map[string]int{}, failed: map[string]int{}, hosts: map[string]int{}}
+	h := history{locality: map[int]map[string]int{}, failed: map[string]int{}, hosts: map[string]int{}, removed: map[string]string{}}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -50,7 +50,8 @@ func (r *rig) history(t *testing.T, application string) history {
 				ID      int `json:"Stage ID"`
 				Attempt int `json:"Stage Attempt ID"`
 			} `json:"Stage Info"`
-			Removed string `json:"Removed Reason"`
+			Executor string `json:"Executor ID"`
+			Removed  string `json:"Removed Reason"`
 		}
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
 			continue // the last line of a log that is written
@@ -71,7 +72,9 @@ func (r *rig) history(t *testing.T, application string) history {
 		case "SparkListenerExecutorAdded":
 			h.added++
 		case "SparkListenerExecutorRemoved":
-			h.removed = append(h.removed, e.Removed)
+			if h.removed[e.Executor] == "" {
+				h.removed[e.Executor] = e.Removed
+			}
 		case "SparkListenerApplicationEnd":
 			h.ended = true
 		}

@@ -33,7 +33,8 @@ func vocabulary(n int) []string {
 }
 
 // Write writes files of text whose words follow Zipf's law, and counts the words while it does: the count that
-// the jobs' results are checked against comes from here, not from the engine.
+// the jobs' results are checked against comes from here, not from the engine. A file has at most size bytes, and less than a
+// line fewer: a few bytes more would be a block of their own, and the split that reads into it a split without a host.
 func Write(ctx context.Context, fs storage.FS, folder string, files int, size int64, block int64) (map[string]int64, error) {
 	words := vocabulary(100_000)
 	counts := make([][]int64, files)
@@ -71,8 +72,12 @@ func fill(w io.Writer, words []string, counts []int64, size int64, seed uint64) 
 	r := rand.New(rand.NewPCG(seed, 42))
 	z := rand.NewZipf(r, 1.1, 2, uint64(len(words)-1))
 	b := bufio.NewWriterSize(w, 1<<20)
+	longest := 0
+	for _, w := range words {
+		longest = max(longest, len(w))
+	}
 	var n int64
-	for n < size {
+	for n+int64(12*(longest+1)) <= size {
 		for i := range 12 {
 			k := z.Uint64()
 			counts[k]++

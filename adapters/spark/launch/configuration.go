@@ -109,10 +109,7 @@ func copyFiles(from, to string) (list []Setting, err error) {
 	n := 0
 	for _, f := range files {
 		path := filepath.Join(from, f.Name())
-		if filepath.Ext(path) != ".xml" {
-			continue
-		}
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		if filepath.Ext(path) != ".xml" || !isFile(path) {
 			continue
 		}
 		if f.Name() == "yarn-site.xml" {

@@ -346,4 +346,20 @@ func TestEnvironment(t *testing.T) {
 	if d := cmp.Diff([]string{"A=b", "PYSPARK_DRIVER_PYTHON=ipython", "SPARK_HOME=/spark", "HADOOP_CONF_DIR=/c", "PYSPARK_PYTHON=/p"}, i.Environment(base, "/c")); d != "" {
 		t.Error(d)
 	}
+
+	// The package from PyPI has pyspark itself beside the folder that Spark's commands have Python search.
+	i = &Installation{Home: t.TempDir()}
+	zip := filepath.Join(i.Home, "python", "lib", "pyspark.zip")
+	if err := os.MkdirAll(filepath.Dir(zip), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(zip, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"SPARK_HOME=" + i.Home, "PYTHONPATH=/mine:" + zip}, i.Environment([]string{"PYTHONPATH=/mine"}, "")); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"SPARK_HOME=" + i.Home, "PYTHONPATH=" + zip}, i.Environment([]string{"PYTHONPATH="}, "")); d != "" {
+		t.Error(d)
+	}
 }

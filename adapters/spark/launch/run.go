@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -34,7 +35,9 @@ type End struct {
 
 const defaultGrace = 10 * time.Second
 
-// Environment is base with what an installation and a folder of configuration (empty: the user's own) need.
+// Environment is base with what an installation and a folder of configuration (empty: the user's own) need. Spark's commands
+// have Python search $SPARK_HOME/python, where the package from PyPI, unlike the archive, has no more than a part of pyspark:
+// the whole of it is then added as the zip file that spark-submit takes, for a Python that does not have the package itself.
 func (i *Installation) Environment(base []string, conf string) []string {
 	put := map[string]string{"SPARK_HOME": i.Home}
 	drop := []string{}
@@ -45,19 +48,31 @@ func (i *Installation) Environment(base []string, conf string) []string {
 	if i.Python != "" {
 		put["PYSPARK_PYTHON"] = i.Python
 	}
+	zip, whole := filepath.Join(i.Home, "python", "lib", "pyspark.zip"), filepath.Join(i.Home, "python", "pyspark", "__init__.py")
+	if isFile(zip) && !isFile(whole) {
+		put["PYTHONPATH"] = zip
+	}
 	out := make([]string, 0, len(base)+len(put))
 	for _, e := range base {
-		name, _, _ := strings.Cut(e, "=")
+		name, v, _ := strings.Cut(e, "=")
+		if name == "PYTHONPATH" && v != "" && put[name] != "" {
+			put[name] = v + string(filepath.ListSeparator) + zip
+		}
 		if _, ours := put[name]; !ours && !slices.Contains(drop, name) {
 			out = append(out, e)
 		}
 	}
-	for _, name := range []string{"SPARK_HOME", "HADOOP_CONF_DIR", "PYSPARK_PYTHON"} {
+	for _, name := range []string{"SPARK_HOME", "HADOOP_CONF_DIR", "PYSPARK_PYTHON", "PYTHONPATH"} {
 		if v, ok := put[name]; ok {
 			out = append(out, name+"="+v)
 		}
 	}
 	return out
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 // Run runs a driver in a process group of its own until it has ended. When it is to end, because of ctx or Signals, the
