@@ -47,6 +47,7 @@ type watched struct {
 	fails  int
 	cancel context.CancelFunc // of the poll under way; nil: none is
 	absent bool
+	spoke  bool // it has answered; what the first answer took is the loading of the classes that answer
 }
 
 // polled is the end of a poll.
@@ -150,7 +151,10 @@ func (w *watched) settle(o Options, r polled) {
 		if rep := w.tally.Report(); !r.changed && rep.Seen == rep.Ended {
 			wait = quiet
 		}
-		wait = max(wait, min(costs*r.took, slowest))
+		if w.spoke {
+			wait = max(wait, min(costs*r.took, slowest))
+		}
+		w.spoke = true
 	}
 	w.next = time.Now().Add(wait - soonest/10) // the tick that is meant, not the one after it
 }

@@ -18,6 +18,7 @@ type stand struct {
 	drivers map[Application]*fake
 	polls   map[Application]int
 	hang    map[Application]bool
+	slow    time.Duration // of each driver's first answer
 	told    map[Application]Report
 }
 
@@ -30,8 +31,11 @@ func (s *stand) options() Options {
 				if path == "stages" {
 					s.polls[a]++
 				}
-				hangs := s.hang[a]
+				hangs, first := s.hang[a], s.polls[a] == 1 && path == "stages"
 				s.mu.Unlock()
+				if first {
+					time.Sleep(s.slow)
+				}
 				if hangs {
 					<-ctx.Done()
 					return nil, ctx.Err()
@@ -99,6 +103,27 @@ func TestWatch(t *testing.T) {
 		synctest.Wait()
 		if n := s.count(b) + s.count(c); n != polls {
 			t.Errorf("asked %d times after the end", n-polls)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What a driver's first answer takes is the loading of the classes that answer: it does not put off the second.
+func TestFirstAnswerIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := Application{"application_1_0001", 1}
+		s := &stand{running: []Application{a}, drivers: map[Application]*fake{a: (&fake{}).stage(0, "ACTIVE", many(3, "NODE_LOCAL"))},
+			polls: map[Application]int{}, told: map[Application]Report{}, slow: 2 * time.Second}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- Watch(ctx, s.options()) }()
+		time.Sleep(4*time.Second + soonest/2) // asked after 1 s, answered after 3
+		synctest.Wait()
+		if n := s.count(a); n != 2 {
+			t.Errorf("asked %d times, want twice", n)
 		}
 		stop()
 		if err := <-ended; err != nil {
