@@ -92,6 +92,7 @@ type Request struct {
 	LastOffer OfferID // newest offer the framework had seen when it stated Total
 	Shape     resource.Vector
 	Total     uint32
+	Minimum   uint32 // of a gang: none is offered unless so many can be at once, less those offered since LastOffer; at most Total
 	Priority  int32
 	Strict    bool
 	NodeWait  int64 // ns; 0: the machine's default, < 0: none
@@ -239,5 +240,10 @@ const (
 	GivingBack
 	// The agent is being emptied; or an offer's agent began to be. As a reason of an agent it is not counted.
 	AgentDraining
+	// The group is a gang, and there is not room for all tasks at once with which it begins. Now: agents with room for some.
+	// Counted each time that it was looked for room for all.
+	WaitsWhole
+	// All agents together, if they were empty, would not hold the tasks with which it begins. Only what would unblock a group.
+	TooManyAtOnce
 	NumReasons
 )

@@ -19,7 +19,7 @@ func broken(format string, args ...any) error {
 // Check verifies every invariant from scratch; an error is a bug of this package. It costs the product of groups and
 // agents and is meant for tests, after a Step.
 func (m *Machine) Check() error {
-	for _, check := range []func() error{m.checkAgents, m.checkOffers, m.checkTree, m.checkGroups, m.checkTimers, m.checkReclaims, m.checkServed} {
+	for _, check := range []func() error{m.checkAgents, m.checkOffers, m.checkTree, m.checkGroups, m.checkTimers, m.checkReclaims, m.checkServed, m.checkGangs} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (m *Machine) checkAgents() error {
 		}
 		if a.kept >= 0 {
 			fit = 0
-			if g := &m.groups[a.kept]; !g.live || g.kept != int32(id) || !slices.Contains(m.reserved, int32(id)) {
+			if g := &m.groups[a.kept]; !g.live || g.kept < 0 || !slices.Contains(m.reserved, int32(id)) {
 				return broken("agent %d is kept for a group that does not know", id)
 			}
 		}
@@ -309,8 +309,14 @@ func (m *Machine) checkGroups() error {
 		if n := int32(m.passedBy[g.class] - g.passed); g.since >= 0 && n < 0 {
 			return broken("group %d: passed by %d times", g.id, n)
 		}
-		if (g.left > 0) != (g.queued || g.settled) || g.queued && g.settled {
-			return broken("group %d: %d outstanding, queued %v, settled %v", g.id, g.left, g.queued, g.settled)
+		places := 0
+		for _, in := range []bool{g.queued, g.settled, g.asleep} {
+			if in {
+				places++
+			}
+		}
+		if places > 1 || (g.left > 0) != (places == 1) {
+			return broken("group %d: %d outstanding, queued %v, settled %v, asleep %v", g.id, g.left, g.queued, g.settled, g.asleep)
 		}
 		for i := range g.hosts {
 			w := &g.hosts[i]
@@ -320,7 +326,7 @@ func (m *Machine) checkGroups() error {
 					return broken("group %d: not in the list of host %d", g.id, w.host)
 				}
 			}
-			if want := g.left > 0 && w.left > 0; w.listed && !want || want && !w.listed && !m.halted {
+			if want := g.left > 0 && w.left > 0 && !g.gang; w.listed && !want || want && !w.listed && !m.halted {
 				return broken("group %d: host %d wants %d, listed %v", g.id, w.host, w.left, w.listed)
 			}
 		}
@@ -452,7 +458,7 @@ func (m *Machine) checkServed() error {
 	}
 	for at := range m.groups {
 		g := &m.groups[at]
-		if !g.live || g.left <= 0 {
+		if !g.live || g.left <= 0 || g.gang {
 			continue
 		}
 		if ok, _ := m.allowed(g); !ok {

@@ -14,7 +14,8 @@ type Config struct {
 	// MinOffer is what an agent must have free of cpu or of memory to be offered to a classic framework.
 	// Default 10 milli-cpu, 32 MiB.
 	MinOffer resource.Vector
-	// StarveAfter is how long (ns) the request that is due first may find no room until an agent is reserved for it.
+	// StarveAfter is how long (ns) the request that is due first may find no room until an agent is reserved for it, or
+	// several for a gang.
 	// Default 10 s; < 0: never.
 	StarveAfter int64
 	// MaxReserved is how many agents may be reserved at a time. Default 4.

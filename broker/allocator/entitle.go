@@ -184,10 +184,17 @@ func (m *Machine) claim(at int32) (c claim, below bool) {
 		held, _ := m.dominant(&n.alloc)
 		entitled = max(own, held)
 	}
-	room := left
+	claimed, fits := g.left-left, int64(0)
+	if g.gang {
+		fits = m.roomFor(at, int64(g.missing))
+	}
+	room := int64(maxCount)
 	for i := last - 1; i >= 0; i-- {
 		room = min(room, rooms[i])
-		rooms[i] = room
+		rooms[i] = min(room, left) - fits
+		if room+claimed < int64(g.missing) {
+			rooms[i] = 0 // what is given back would not do for a gang
+		}
 	}
 	for i := range last {
 		if rooms[i] <= 0 && left > 0 {

@@ -14,7 +14,13 @@ type Explanation struct {
 	Waited      int64              // ns since it began to wait
 	Role        RoleID
 	LimitedBy   RoleID // the role whose limit is in the way, if Now[RoleLimit] > 0
-	Reserved    bool   // an agent is kept for it
+	Reserved    bool   // an agent is kept for it; of a gang some are
+	// Of a gang that waits whole: tasks that it begins with at once, less those that it was offered; for how many of them there
+	// is room now, and would be in the cluster if it were empty, within the limits and but for agents that are drained. Minimum is 0
+	// for others.
+	Minimum uint32
+	Fits    uint32
+	Most    uint32
 }
 
 // Explain says, by reason, how many agents cannot serve a group now and what would unblock it. It reads all agents.
@@ -39,6 +45,13 @@ func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, 
 	e.Refused[HigherPriority] = uint64(m.outranked(at))
 	head := m.head(at)
 	allowed, by := m.allowed(g)
+	e.Minimum = uint32(g.missing)
+	var fits, most int64
+	if g.gang {
+		if ok, node := m.allowsGang(g); allowed && !ok {
+			allowed, by = false, node
+		}
+	}
 	if !allowed {
 		e.LimitedBy = RoleID(m.nodes[by].id)
 	}
@@ -51,7 +64,16 @@ func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, 
 		e.Agents++
 		larger = larger && !g.shape.Fits(a.total)
 		why := m.whyNot(at, head, AgentID(id))
-		if why == ReasonNone && !allowed {
+		if g.gang {
+			if why == ReasonNone {
+				fits += a.free.Times(g.shape)
+				why = WaitsWhole
+			}
+			if a.away&draining == 0 && !g.excludes(AgentID(id)) && !(g.strict && m.locality(g, a) > Rack) {
+				most += a.total.Times(g.shape)
+			}
+		}
+		if (why == ReasonNone || why == WaitsWhole) && !allowed {
 			why = RoleLimit
 		}
 		if why == ReasonNone {
@@ -59,6 +81,11 @@ func (m *Machine) Explain(framework FrameworkID, group GroupID) (e Explanation, 
 		} else {
 			e.Now[why]++
 		}
+	}
+	if g.gang {
+		now, ever := m.underLimits(g)
+		e.Fits = uint32(min(fits, now, int64(g.missing)))
+		e.Most = uint32(min(most, ever, int64(g.missing)))
 	}
 	e.Unblock = m.unblock(g, &e, larger, allowed)
 	return e, true
@@ -69,7 +96,7 @@ func (m *Machine) head(at int32) int32 {
 	best := at
 	m.fws[m.groups[at].fw].groups.each(func(k int32) {
 		g, b := &m.groups[k], &m.groups[best]
-		if g.left > 0 && (g.prio > b.prio || best != at && g.prio == b.prio && g.seq < b.seq) {
+		if g.left > 0 && !g.gang && (g.prio > b.prio || best != at && g.prio == b.prio && g.seq < b.seq) {
 			best = k
 		}
 	})
@@ -145,6 +172,10 @@ func (m *Machine) unblock(g *group, e *Explanation, larger, allowed bool) Reason
 		return LargerThanAny
 	case !allowed:
 		return RoleLimit
+	case e.Most < e.Minimum:
+		return TooManyAtOnce
+	case e.Minimum > 0 && g.timer < 0:
+		return WaitsWhole
 	}
 	best := ReasonNone
 	for why := ReasonNone + 1; why < NumReasons; why++ {

@@ -20,7 +20,7 @@ import (
 //	agent NAME QUANTITIES host=H rack=R | update | pause | resume | drain | undrain | remove NAME
 //	role PATH weight=2 guarantee:cpu=4 limit:memory=8GiB
 //	framework NAME role=PATH [classic] | unregister | suppress | revive | yields | clings NAME
-//	request FRAMEWORK/GROUP total=N QUANTITIES [hosts=h1*2,h2] [racks=r1*3] [seen=OFFER] [priority=N] [strict] [wait=1s,2s] [exclude=a1]
+//	request FRAMEWORK/GROUP total=N [minimum=N] QUANTITIES [hosts=h1*2,h2] [racks=r1*3] [seen=OFFER] [priority=N] [strict] [wait=1s,2s] [exclude=a1]
 //	withdraw FRAMEWORK/GROUP
 //	accept OFFER [count=N] [QUANTITIES] [filter=1s] | decline OFFER [filter=1s] | rescind OFFER
 //	start | end FRAMEWORK@AGENT QUANTITIES
@@ -200,6 +200,9 @@ func (s *script) explanation(e *Explanation) string {
 	if e.Reserved {
 		b.WriteString("  an agent is kept for it\n")
 	}
+	if e.Minimum > 0 {
+		fmt.Fprintf(&b, "  begins with %d at once: %d fit now, %d could\n", e.Minimum, e.Fits, e.Most)
+	}
 	fmt.Fprintf(&b, "unblock: %s\n", e.Unblock)
 	return b.String()
 }
@@ -342,6 +345,9 @@ func (s *script) request(t *testing.T, name string, shape resource.Vector, optio
 	}
 	if v, ok := option("total"); ok {
 		r.Total = uint32(number(t, v))
+	}
+	if v, ok := option("minimum"); ok {
+		r.Minimum = uint32(number(t, v))
 	}
 	if v, ok := option("priority"); ok {
 		r.Priority = int32(number(t, v))

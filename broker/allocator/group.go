@@ -47,11 +47,12 @@ type given struct {
 type group struct {
 	live    bool
 	queued  bool // in its framework's queue
-	limited bool // in a role's limitHits
 	settled bool // waits in the lists of hosts and racks only
 	fresh   bool // in Machine.fresh
-	search  bool // its wanted places are worth a look: something changed
+	search  bool // its wanted places are worth a look: something changed; see searches
 	strict  bool
+	gang    bool  // tasks are missing that are to be offered at once
+	asleep  bool  // in Machine.gangs.asleep
 	claims  uint8 // reclaims under way for it
 	class   uint8
 	level   level
@@ -77,15 +78,23 @@ type group struct {
 	listed   []RackID // racks in whose lists it is
 
 	nodeWait, rackWait int64
-	deadline           int64 // of the wait at this level; 0: it has not begun
-	since              int64 // when it began to wait
-	blocked            int64 // since when it is due first and finds no room; 0: it is not
+	deadline           int64  // of the wait at this level; 0: it has not begun
+	sure               uint64 // the pass that began when it was in the lists of its wanted places
+	since              int64  // when it began to wait
+	blocked            int64  // since when it is due first and finds no room; 0: it is not
 
 	wait    waiting           // for resources to be reclaimed
 	passed  uint32            // passedBy of its class when it came, and what of it since was not against this group
 	counted uint32            // Machine.counts when it was last served where others were passed by
 	base    [shortages]uint32 // of its class's shortages when it came
 	refused [NumReasons]uint32
+
+	limited int32 // 1 + the node in whose limitHits it is; 0: none
+	minimum int32 // of a gang, as its framework stated it
+	missing int32 // of these
+	bed     int32 // where it is among the gangs that sleep
+	after   int64 // gained of its class when it wakes
+	planned int64 // when it was planned last, in vain
 }
 
 // queue holds a framework's waiting groups of one priority and class, oldest first.
@@ -157,6 +166,7 @@ func (m *Machine) forget(at int32) {
 	g := &m.groups[at]
 	m.unindex(at)
 	m.clearFilters(&g.filters)
+	m.setMissing(g, 0)
 	m.setLeft(g, 0)
 	m.fws[g.fw].groups.del(uint64(g.id))
 	m.classes.release(g.class)
@@ -210,9 +220,17 @@ func (m *Machine) consider(at int32) {
 	}
 	m.stopTimer(at)
 	m.unlistRacks(at)
+	if g.gang { // no agent alone decides about it
+		m.unlistHosts(at)
+	}
 	g.settled, g.search = false, true
 	m.enqueue(at)
-	if !g.fresh {
+	m.refresh(at)
+}
+
+// refresh has a group looked at once more at the end of the pass.
+func (m *Machine) refresh(at int32) {
+	if g := &m.groups[at]; !g.fresh {
 		g.fresh = true
 		m.fresh = append(m.fresh, at)
 	}
@@ -235,8 +253,9 @@ func (m *Machine) unindex(at int32) {
 	m.dequeue(at)
 	m.stopTimer(at)
 	m.unlistRacks(at)
-	for i := range g.hosts {
-		m.unlistHost(at, &g.hosts[i])
+	m.unlistHosts(at)
+	if g.asleep {
+		m.rouse(at)
 	}
 	m.unreserve(at)
 	m.stopWaiting(at)
@@ -247,6 +266,9 @@ func (m *Machine) enqueue(at int32) {
 	g := &m.groups[at]
 	if g.queued {
 		return
+	}
+	if g.asleep {
+		m.rouse(at)
 	}
 	g.queued = true
 	fw := &m.fws[g.fw]

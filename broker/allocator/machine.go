@@ -71,6 +71,7 @@ type Machine struct {
 	starving   int64   // when to look again for a starving group
 	keepCursor uint32
 
+	gangs      gangs
 	reclaiming reclaiming
 	ahead      ahead
 	actions    []Action
@@ -96,6 +97,7 @@ func New(c Config) *Machine {
 		c.MinOffer[resource.CPU], c.MinOffer[resource.Memory] = 10, 32<<20
 	}
 	m := &Machine{config: c, nextOffer: c.FirstOffer, oldest: none, newest: none, starving: math.MaxInt64}
+	m.gangs.later, m.gangs.starves, m.gangs.keeper = never, never, none
 	m.reclaiming.oldest, m.reclaiming.newest = none, none
 	m.classes.byShape = map[resource.Vector]uint8{}
 	m.classes.minOffer = c.MinOffer
@@ -139,7 +141,7 @@ func (m *Machine) Step(now int64, events []Event) []Rejection {
 
 // Ready is what the last Step decided.
 func (m *Machine) Ready() Batch {
-	wake := min(m.offerDeadline(), m.starveDeadline(), m.reclaimDeadline())
+	wake := min(m.offerDeadline(), m.starveDeadline(), m.reclaimDeadline(), m.gangDeadline())
 	if len(m.timers) > 0 {
 		wake = min(wake, m.timers[0].at)
 	}

@@ -78,6 +78,9 @@ func (m *Machine) grant(at int32, id AgentID, loc Locality) {
 		m.claimServed(at)
 	}
 	m.setLeft(g, g.left-1)
+	if g.gang {
+		m.setMissing(g, int64(g.missing)-1)
+	}
 	switch {
 	case g.left <= 0:
 		m.unindex(at)
@@ -205,6 +208,9 @@ func (m *Machine) unused(o int32, rest *resource.Vector, count uint32) {
 		}
 		m.countPlace(p.group.at, p.host, rack, int32(count))
 		m.setLeft(g, g.left+int64(count))
+		if g.minimum > 0 {
+			m.regather(p.group.at)
+		}
 		m.consider(p.group.at)
 	}
 }

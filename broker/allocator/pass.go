@@ -10,8 +10,16 @@ func (m *Machine) allocate() {
 	}
 	m.regained = m.regained[:0]
 	m.release()
+	if m.gangs.later <= m.now {
+		m.wakeAll()
+	}
 	for again := true; again; again = m.settleReclaims() || len(m.dirty) > 0 {
+		seen := 0
 		for i := 0; i < len(m.dirty); i++ {
+			if i == seen && m.gangs.waiting > 0 {
+				m.wakeGangs(m.dirty[i:])
+				seen = len(m.dirty)
+			}
 			id := m.dirty[i]
 			m.agents[id].dirty = false
 			if m.agents[id].live {
@@ -20,17 +28,22 @@ func (m *Machine) allocate() {
 		}
 		m.dirty = m.dirty[:0]
 		m.drain()
+		m.serveGang()
 		m.unpark()
 	}
 	for _, at := range m.fresh {
 		g := &m.groups[at]
 		g.fresh = false
+		if g.live && g.queued && g.gang && !m.fws[g.fw].silent() {
+			m.placeGang(at) // its turn has not come: there is no room at all for it
+		}
 		if g.live && g.left > 0 {
 			m.listHosts(at)
 			m.startWaiting(at)
 		}
 	}
 	m.fresh = m.fresh[:0]
+	m.reserveGang() // first: what is due after it would have the agents that it needs
 	m.reserve()
 	m.reclaim()
 }
@@ -39,12 +52,30 @@ func (m *Machine) allocate() {
 func (m *Machine) wakeLimited(at int32) {
 	n := &m.nodes[at]
 	hits := n.limitHits
-	n.limitHits = nil
+	n.limitHits, n.gangs = nil, false
 	for _, r := range hits {
-		if g := m.groupOf(r); g != nil {
-			g.limited = false
-			m.consider(r.at)
+		g := m.groupOf(r)
+		if g == nil || g.limited != at+1 {
+			continue
 		}
+		g.limited = 0
+		if g.gang {
+			if ok, by := m.allowsGang(g); !ok {
+				m.hitLimit(r.at, by)
+				continue
+			}
+		}
+		m.consider(r.at)
+	}
+}
+
+// hitLimit has a group looked at again when a node's limit gives way.
+func (m *Machine) hitLimit(at, by int32) {
+	g, n := &m.groups[at], &m.nodes[by]
+	n.gangs = n.gangs || g.gang
+	if g.limited != by+1 {
+		g.limited = by + 1
+		n.limitHits = append(n.limitHits, groupRef{at, g.gen})
 	}
 }
 
@@ -114,11 +145,16 @@ func (m *Machine) fillOne(id AgentID) bool {
 		m.grant(best, id, loc)
 		return true
 	}
+	if g.gang {
+		m.publish(id)
+		m.placeGang(at)
+		return true
+	}
 	if !m.usable(at, id) {
 		m.park(at)
 		return true
 	}
-	if !g.wanting() || here == Node || !g.search && here <= g.reach() {
+	if !g.wanting() || here == Node || !m.searches(g) && here <= g.reach() {
 		m.grant(at, id, here)
 		return true
 	}
@@ -185,10 +221,7 @@ func (m *Machine) limitAllows(at int32) bool {
 	ok, by := m.allowed(g)
 	if !ok {
 		g.refused[RoleLimit]++
-		if !g.limited {
-			g.limited = true
-			m.nodes[by].limitHits = append(m.nodes[by].limitHits, groupRef{at, g.gen})
-		}
+		m.hitLimit(at, by)
 	}
 	return ok
 }
@@ -202,6 +235,10 @@ func (m *Machine) drain() {
 		}
 		node, fit := m.due(fit)
 		at := m.fws[m.nodes[node].id].first(fit)
+		if m.groups[at].gang {
+			m.placeGang(at)
+			continue
+		}
 		if !m.place(at) && m.groups[at].queued {
 			m.park(at)
 		}
@@ -215,11 +252,12 @@ func (m *Machine) place(at int32) bool {
 	if !g.wanting() {
 		return m.placeAny(at, Unspecified)
 	}
+	g.search = m.searches(g)
 	if g.search && m.placeNode(at) {
 		return true
 	}
 	if g.level == atNode && !g.strict {
-		if g.nodeWait >= 0 && m.someHost(at) && !m.over(g, g.nodeWait) {
+		if m.waitsForHost(at) {
 			m.settle(at)
 			g.refused[WaitingForNode]++
 			m.startTimer(at, g.nodeWait)
@@ -237,7 +275,7 @@ func (m *Machine) place(at int32) bool {
 		return false
 	}
 	if g.level == atRack {
-		if g.rackWait >= 0 && m.someRack(at) && !m.over(g, g.rackWait) {
+		if m.waitsForRack(at) {
 			m.settle(at)
 			g.refused[WaitingForRack]++
 			m.startTimer(at, g.rackWait)
@@ -246,6 +284,25 @@ func (m *Machine) place(at int32) bool {
 		g.level, g.deadline = atAny, 0
 	}
 	return m.placeAny(at, Any)
+}
+
+// waitsForHost says whether a group goes on waiting for the hosts that it wants, before it may go to their racks.
+func (m *Machine) waitsForHost(at int32) bool {
+	g := &m.groups[at]
+	return g.nodeWait >= 0 && m.someHost(at) && !m.over(g, g.nodeWait)
+}
+
+// waitsForRack says whether it goes on waiting for the racks, before it may go anywhere.
+func (m *Machine) waitsForRack(at int32) bool {
+	g := &m.groups[at]
+	return g.rackWait >= 0 && m.someRack(at) && !m.over(g, g.rackWait)
+}
+
+// searches says whether a group in the tree has to look at its wanted places. One that has just left their lists need not, if
+// its turn comes in that pass; if it was hidden then, by a limit or because its framework is silent, what came free there meanwhile
+// did not find it.
+func (m *Machine) searches(g *group) bool {
+	return g.search || g.sure != m.pass && (g.level != atAny || g.strict)
 }
 
 // over says whether a wait that had begun before is at its end.
@@ -404,7 +461,7 @@ func (m *Machine) unpark() {
 	for _, at := range m.parked {
 		if at < 0 {
 			m.showDemand(&m.fws[-1-at])
-		} else if g := &m.groups[at]; g.live && g.left > 0 && !g.settled {
+		} else if g := &m.groups[at]; g.live && g.left > 0 && !g.settled && !g.asleep {
 			m.enqueue(at)
 		}
 	}

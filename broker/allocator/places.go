@@ -14,6 +14,9 @@ func (m *Machine) hostList(h HostID) *[]entry {
 
 func (m *Machine) listHosts(at int32) {
 	g := &m.groups[at]
+	if g.gang {
+		return
+	}
 	for i := range g.hosts {
 		w := &g.hosts[i]
 		if w.listed || w.left <= 0 {
@@ -22,6 +25,13 @@ func (m *Machine) listHosts(at int32) {
 		list := m.hostList(w.host)
 		*list = append(*list, entry{at, int32(i), m.fws[g.fw].node, g.class})
 		w.listed = true
+	}
+}
+
+func (m *Machine) unlistHosts(at int32) {
+	g := &m.groups[at]
+	for i := range g.hosts {
+		m.unlistHost(at, &g.hosts[i])
 	}
 }
 

@@ -275,6 +275,10 @@ func (m *Machine) lookAt(at int32) {
 	allowed, _ := m.allowed(g)
 	open := !g.strict && len(g.excluded) == 0
 	room := open && g.class != mixedClass && m.anyFit>>g.class&1 != 0
+	if g.gang {
+		allowed, _ = m.allowsGang(g)
+		room = g.timer >= 0 // what room there is is not enough, or not where it wants to be
+	}
 	if !allowed || room || m.fws[g.fw].silent() || !m.trace(g.fw) {
 		g.wait.below = 0 // it waits for something else
 		return

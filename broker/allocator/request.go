@@ -38,9 +38,7 @@ func (m *Machine) requestSet(e *Event) error {
 		g.level = atNode // what it wants now is new
 	}
 	m.unlistRacks(at)
-	for i := range g.hosts {
-		m.unlistHost(at, &g.hosts[i])
-	}
+	m.unlistHosts(at)
 	g.hosts, g.racks, g.cursor = g.hosts[:0], g.racks[:0], 0
 	for _, h := range r.Hosts {
 		if h.Count > 0 && h.Host != 0 {
@@ -69,6 +67,9 @@ func (m *Machine) requestSet(e *Event) error {
 	}
 	g.history = kept
 	m.setLeft(g, left)
+	if g.minimum = int32(r.Minimum); g.minimum > 0 || g.gang {
+		m.regather(at)
+	}
 	m.consider(at)
 	return nil
 }
@@ -82,6 +83,9 @@ func checkRequest(r *Request) error {
 	}
 	if r.Total > maxCount {
 		return fmt.Errorf("%d tasks: %w", r.Total, ErrInvalid)
+	}
+	if r.Minimum > r.Total {
+		return fmt.Errorf("%d tasks at once, of %d in all: %w", r.Minimum, r.Total, ErrInvalid)
 	}
 	for _, h := range r.Hosts {
 		if h.Host >= maxHostID || h.Rack >= maxID || h.Count > maxCount {
@@ -215,13 +219,16 @@ func (m *Machine) launched(at int32, loc Locality) {
 	if g.left <= 0 || g.strict {
 		return
 	}
-	// Its places are full as far as it knows: what frees there finds it in their lists.
-	search := g.search && g.queued
+	// Its places are full as far as it knows: what frees there has found it in their lists.
+	search := g.queued && m.searches(g)
 	m.stopTimer(at)
 	m.unlistRacks(at)
 	g.settled = false
 	m.enqueue(at)
-	g.search = search
+	g.search, g.sure = search, m.pass
+	if g.gang {
+		m.refresh(at)
+	}
 }
 
 func (m *Machine) decline(e *Event) error {

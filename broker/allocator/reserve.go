@@ -13,18 +13,32 @@ const (
 	keepTurns  = 6  // times StarveAfter until a reservation that came to nothing moves on
 )
 
-// release gives up reservations whose group cannot use them now or has waited for its agent too long.
+// release gives up reservations whose group cannot use them now or has waited for its agent too long. So a kept agent that has
+// room serves its group in this pass, unless a limit is reached in it (serveKept).
 func (m *Machine) release() {
 	for i := len(m.reserved) - 1; i >= 0; i-- {
-		at := m.agents[m.reserved[i]].kept
+		id := AgentID(m.reserved[i])
+		at := m.agents[id].kept
 		g := &m.groups[at]
 		allowed, _ := m.allowed(g)
 		late := m.now-g.blocked >= keepTurns*m.config.StarveAfter
-		if !g.queued || !allowed || m.fws[g.fw].silent() || late {
+		if g.gang {
+			allowed, _ = m.allowsGang(g)
+		}
+		if !g.queued && !g.asleep || !allowed || m.fws[g.fw].silent() || late || !m.mayKeep(at, id) {
 			m.unreserve(at)
-			g.blocked = 0
+			if g.blocked = 0; g.gang {
+				g.blocked = m.now
+			}
+			i = min(i, len(m.reserved)) // it may have had several
 		}
 	}
+}
+
+// mayKeep says whether an agent could serve a group once enough has come free there.
+func (m *Machine) mayKeep(at int32, id AgentID) bool {
+	g, a := &m.groups[at], &m.agents[id]
+	return a.live && m.could(g, id) && !m.filtered(at, id) && !(g.strict && m.locality(g, a) > Rack)
 }
 
 // reserve looks whether the request that is due first starves, and keeps an agent for it.
@@ -69,7 +83,7 @@ func (m *Machine) keep(at int32) bool {
 		m.keepCursor = (m.keepCursor + 1) % uint32(len(m.agents))
 		id := AgentID(m.keepCursor)
 		a := &m.agents[id]
-		if !a.live || a.kept >= 0 || !m.could(g, id) || m.filtered(at, id) || g.strict && m.locality(g, a) > Rack {
+		if a.kept >= 0 || !m.mayKeep(at, id) {
 			continue
 		}
 		room := int64(math.MaxInt64)
@@ -92,19 +106,23 @@ func (m *Machine) keep(at int32) bool {
 	return true
 }
 
-// unreserve gives up the agent that is kept for a group.
+// unreserve gives up the agents that are kept for a group; but for a gang it is one.
 func (m *Machine) unreserve(at int32) {
 	g := &m.groups[at]
 	if g.kept < 0 {
 		return
 	}
-	id := g.kept
-	g.kept = none
-	m.agents[id].kept = none
-	i := slices.Index(m.reserved, id)
-	m.reserved = slices.Delete(m.reserved, i, i+1)
-	m.publish(AgentID(id))
-	m.touch(AgentID(id))
+	if g.kept = none; m.gangs.keeper == at {
+		m.gangs.keeper = none
+	}
+	for i := len(m.reserved) - 1; i >= 0; i-- {
+		if id := m.reserved[i]; m.agents[id].kept == at {
+			m.agents[id].kept = none
+			m.reserved = slices.Delete(m.reserved, i, i+1)
+			m.publish(AgentID(id))
+			m.touch(AgentID(id))
+		}
+	}
 }
 
 // unkeep gives up an agent's reservation.
@@ -114,15 +132,22 @@ func (m *Machine) unkeep(id AgentID) {
 	}
 }
 
-// serveKept gives a reserved agent's room to the group that it is kept for; false while there is not enough.
+// serveKept gives a reserved agent's room to the group that it is kept for; false while it stays kept.
 func (m *Machine) serveKept(id AgentID) bool {
 	a := &m.agents[id]
 	at := a.kept
 	g := &m.groups[at]
-	if !g.shape.Fits(a.free) || !m.usable(at, id) {
+	if g.gang {
+		return g.queued && !m.fws[g.fw].silent() && m.placeGang(at)
+	}
+	if !g.shape.Fits(a.free) {
 		return false
 	}
 	m.unreserve(at)
+	if ok, _ := m.allowed(g); !ok { // others of its role were served in this pass
+		g.blocked = 0
+		return true
+	}
 	m.grant(at, id, m.locality(g, a))
 	return true
 }

@@ -74,6 +74,15 @@ func (m *Machine) AgentShare(id AgentID) (total, used, offered resource.Vector, 
 // Total is what all agents have.
 func (m *Machine) Total() resource.Vector { return m.total }
 
+// AtOnce is how many tasks a group that waits whole begins with; 0 for others.
+func (m *Machine) AtOnce(framework FrameworkID, group GroupID) uint32 {
+	at := m.find(framework, group)
+	if at < 0 {
+		return 0
+	}
+	return uint32(m.groups[at].missing)
+}
+
 // Outstanding is how many tasks of a group still wait for an offer.
 func (m *Machine) Outstanding(framework FrameworkID, group GroupID) (n uint32, ok bool) {
 	at := m.find(framework, group)

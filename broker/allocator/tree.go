@@ -39,7 +39,8 @@ type node struct {
 	id        uint32 // RoleID or FrameworkID
 	wanting   int32  // children that have something outstanding
 	giving    int32  // frameworks below that could be asked to give resources back
-	_         [4]byte
+	gangs     bool   // of limitHits some are gangs: the limit may have room for one task and not for all
+	_         [3]byte
 }
 
 const (
@@ -255,7 +256,7 @@ func (m *Machine) relimit(at int32) {
 		n.forced = false
 	}
 	// The bit of the mixed class does not say which of its shapes fit.
-	if len(n.limitHits) > 0 && (n.limitMask&^old != 0 || n.limitMask&mixedBit != 0) {
+	if len(n.limitHits) > 0 && (n.limitMask&^old != 0 || n.limitMask&mixedBit != 0 || n.gangs) {
 		m.regained = append(m.regained, at)
 	}
 	if n.limitMask == old {

@@ -29,6 +29,8 @@ var reasonWords = [NumReasons]string{
 	HigherPriority:      "a request of higher priority comes first",
 	GivingBack:          "its framework gives resources back first",
 	AgentDraining:       "agent draining",
+	WaitsWhole:          "not enough room for all at once",
+	TooManyAtOnce:       "more at once than the cluster holds",
 }
 
 // String is the reason in words, for people.

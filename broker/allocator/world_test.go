@@ -42,6 +42,11 @@ type asked struct {
 	lacks   int64
 	seen    OfferID
 	shape   resource.Vector
+	minimum int64
+	last    OfferID // that counts in what was stated
+	given   int64   // of offers after it
+
+	came, missing int64 // in this step; and what was missing of the minimum when the first came
 }
 
 func newWorld(c Config) *world {
@@ -93,6 +98,11 @@ func (w *world) step(t tester, events ...Event) {
 				if g == nil {
 					t.Fatalf("offer for group %d of framework %d, which nobody asked for", a.Group, a.Framework)
 				}
+				if g.came == 0 {
+					g.missing = min(g.minimum-g.given, g.lacks)
+				}
+				g.given += int64(a.Count)
+				g.came += int64(a.Count)
 				g.lacks -= int64(a.Count)
 				if g.lacks < 0 {
 					t.Fatalf("group %d of framework %d got %d more than it asked for", a.Group, a.Framework, -g.lacks)
@@ -122,6 +132,10 @@ func (w *world) step(t tester, events ...Event) {
 	}
 	for f, groups := range w.groups {
 		for id, g := range groups {
+			if g.came > 0 && g.came < g.missing {
+				t.Fatalf("group %d of framework %d begins with %d at once, and got %d", id, f, g.missing, g.came)
+			}
+			g.came = 0
 			if left, ok := w.m.Outstanding(f, id); !ok || int64(left) > max(g.lacks, 0) {
 				t.Fatalf("group %d of framework %d: %d outstanding, %d lacking", id, f, left, g.lacks)
 			}
@@ -151,7 +165,7 @@ func (w *world) follow(e *Event) {
 		if g == nil || g.version < e.Request.Version {
 			return
 		}
-		g.lacks = int64(e.Request.Total)
+		g.lacks, g.minimum, g.last = int64(e.Request.Total), int64(e.Request.Minimum), e.Request.LastOffer
 		for _, o := range w.offers {
 			if o.Framework == e.Framework && o.Group == e.Request.Group && o.Offer > e.Request.LastOffer {
 				g.lacks -= int64(o.Count)
@@ -162,6 +176,7 @@ func (w *world) follow(e *Event) {
 				g.lacks -= int64(o.Count)
 			}
 		}
+		g.given = int64(e.Request.Total) - g.lacks
 	case RequestRemove:
 		for id, o := range w.offers {
 			if o.Framework == e.Framework && o.Group == e.Group {
@@ -193,6 +208,9 @@ func (w *world) follow(e *Event) {
 func (w *world) returned(o Action, count uint32) {
 	if g := w.groups[o.Framework][o.Group]; g != nil {
 		g.lacks += int64(count)
+		if o.Offer > g.last {
+			g.given -= int64(count)
+		}
 	}
 }
 
@@ -346,6 +364,9 @@ func (w *world) request(t *rapid.T) Event {
 	g.seen = max(g.seen, w.lastOffer-min(w.lastOffer, OfferID(n(3))))
 	seen := g.seen
 	r := &Request{Group: id, Version: g.version, LastOffer: seen, Shape: g.shape, Total: total, Priority: int32(id), Strict: n(4) == 0}
+	if n(2) == 0 {
+		r.Minimum = uint32(n(int(total)))
+	}
 	if n(2) > 0 {
 		r.NodeWait, r.RackWait = int64(n(4)-1)*1e9, int64(n(4)-1)*1e9
 		for range n(3) {

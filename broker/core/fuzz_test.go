@@ -36,7 +36,7 @@ func FuzzMessages(f *testing.F) {
 	}}}
 	framework := &v1.FrameworkCall{Call: &v1.FrameworkCall_Register{Register: &v1.RegisterFramework{Name: "f"}}}
 	request := &v1.FrameworkCall{Call: &v1.FrameworkCall_Requests{Requests: &v1.UpdateRequests{Groups: []*v1.RequestGroup{{
-		Id: 1, Version: 1, Shape: &v1.Resources{CpuMilli: 1000, MemoryBytes: 1 << 20, Ports: 2}, Total: 3,
+		Id: 1, Version: 1, Shape: &v1.Resources{CpuMilli: 1000, MemoryBytes: 1 << 20, Ports: 2}, Total: 3, Minimum: 2,
 		Hosts: []*v1.HostWant{{Host: "h", Address: "10.0.0.1", Count: 1, Rack: "/q"}}, Racks: []*v1.RackWant{{Rack: "/r", Count: 1}},
 		ExcludedHosts: []string{"g"}, ExcludedAgents: []string{"a"},
 	}}}}}

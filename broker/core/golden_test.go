@@ -161,7 +161,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "request":
 		g := &v1.RequestGroup{
 			Id: uint64(a.int("group")), Version: uint64(a.int("version")), Shape: shape(a.int("cpu"), a.int("mem")), Total: uint32(a.int("total")),
-			Priority: int32(a.int("priority")), Strict: a["strict"] != "", NodeWaitNanos: a.int("wait") * int64(time.Second),
+			Minimum: uint32(a.int("minimum")), Priority: int32(a.int("priority")), Strict: a["strict"] != "", NodeWaitNanos: a.int("wait") * int64(time.Second),
 		}
 		g.Shape.Ports = a.int("ports")
 		for _, h := range strings.FieldsFunc(a["hosts"], func(r rune) bool { return r == ',' }) {

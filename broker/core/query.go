@@ -275,11 +275,12 @@ func (f *framework) priority(id allocator.GroupID) int32 {
 	return 0
 }
 
-// ahead tells how many tasks wait in a framework's groups of a higher priority than the given one.
+// ahead tells how many tasks wait in a framework's groups of a higher priority than the given one, and would take what becomes
+// free: a gang that waits whole lets others pass.
 func (m *machine) ahead(f *framework) func(priority int32) uint64 {
 	waiting := map[int32]uint64{}
 	m.alloc.Groups(allocator.FrameworkID(f.num), func(id allocator.GroupID) {
-		if n, ok := m.alloc.Outstanding(allocator.FrameworkID(f.num), id); ok && n > 0 {
+		if n, ok := m.alloc.Outstanding(allocator.FrameworkID(f.num), id); ok && n > 0 && m.alloc.AtOnce(allocator.FrameworkID(f.num), id) == 0 {
 			waiting[f.priority(id)] += uint64(n)
 		}
 	})
@@ -306,6 +307,7 @@ func shortOfRoom(r allocator.Reason) bool {
 func (m *machine) explainGroup(id allocator.GroupID, e *allocator.Explanation) *v1.GroupExplanation {
 	g := &v1.GroupExplanation{
 		Group: uint64(id), Shape: amounts(e.Shape, &m.kinds), Outstanding: e.Outstanding, Agents: uint32(e.Agents), WaitingNanos: e.Waited,
+		AtOnce: e.Minimum, Fit: e.Fits,
 	}
 	for r := allocator.ReasonNone + 1; r < allocator.NumReasons; r++ {
 		if e.Now[r] > 0 || e.Refused[r] > 0 {
@@ -322,7 +324,12 @@ func (m *machine) explainGroup(id allocator.GroupID, e *allocator.Explanation) *
 		g.Unblock = unblock(e.Unblock)
 		if r := m.roles[uint32(e.LimitedBy)]; r != nil && r.path != "" {
 			g.Unblock = "role " + r.path + " has reached its limit"
+			if e.Minimum > 0 {
+				g.Unblock = waitsWhole(e, " within the limit of role "+r.path)
+			}
 		}
+	case e.Unblock == allocator.WaitsWhole, e.Unblock == allocator.TooManyAtOnce:
+		g.Unblock = waitsWhole(e, "")
 	case e.Reserved:
 		g.Unblock = "an agent is kept for it until enough has ended there"
 	case e.Unblock == allocator.ReasonNone && e.CanServe > 0:
@@ -331,6 +338,18 @@ func (m *machine) explainGroup(id allocator.GroupID, e *allocator.Explanation) *
 		g.Unblock = unblock(e.Unblock)
 	}
 	return g
+}
+
+// waitsWhole says what a gang waits for; within is a limit that is in the way, or nothing.
+func waitsWhole(e *allocator.Explanation, within string) string {
+	if e.Most < e.Minimum {
+		return fmt.Sprintf("it begins with %d at once or waits whole, and there would be room for %d only%s if nothing else ran", e.Minimum, e.Most, within)
+	}
+	text := fmt.Sprintf("it begins with %d at once or waits whole, and there is room for %d%s now", e.Minimum, e.Fits, within)
+	if e.Reserved {
+		text += "; what becomes free on some agents is kept for it"
+	}
+	return text
 }
 
 // reasonText is a reason in a few words.
@@ -375,5 +394,7 @@ var reasonTexts = [allocator.NumReasons]struct{ what, help string }{
 	allocator.FrameworkGone:       {"framework gone", "its framework has gone"},
 	allocator.HigherPriority:      {"higher priority first", "requests of higher priority of the same framework"},
 	allocator.GivingBack:          {"gives resources back", "its framework gives resources back first, as its role is above its fair share"},
+	allocator.WaitsWhole:          {"not room for all at once", "it begins with some at once or waits whole"},
+	allocator.TooManyAtOnce:       {"more at once than the cluster holds", "ask for fewer at once, or add agents"},
 	allocator.AgentDraining:       {"agent draining", "an operator is draining these agents (fairway agents); the others have to serve it, or 'fairway undrain' puts one back"},
 }

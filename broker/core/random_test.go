@@ -92,6 +92,7 @@ func (h *past) step() {
 				Shape: shape(int64(500+500*h.pick("cpu", 4)), 256), NodeWaitNanos: -1,
 			}
 			g.Shape.Ports = int64(h.pick("ports", 3))
+			g.Minimum = uint32(h.pick("minimum", 1+int(g.Total)))
 			if rapid.Bool().Draw(rt, "hosts") {
 				g.Hosts = []*v1.HostWant{{Host: fmt.Sprintf("h%d", h.pick("host", 6)), Count: 2}}
 				g.NodeWaitNanos = 0

@@ -69,6 +69,8 @@ func (m *machine) updateGroup(f *framework, s *v1.RequestGroup, last uint64) err
 		return nil // overtaken
 	case g == nil && len(f.groups) >= maxGroups:
 		return fmt.Errorf("%w: more than %d groups", api.ErrInvalid, maxGroups)
+	case s.Minimum > s.Total:
+		return fmt.Errorf("%w: group %d is to begin with %d tasks at once and wants %d in all", api.ErrInvalid, id, s.Minimum, s.Total)
 	case len(s.Hosts) > maxWants || len(s.Racks) > maxWants || s.Total > maxTotal || len(s.ExcludedAgents) > maxWants || len(s.ExcludedHosts) > maxWants:
 		return fmt.Errorf("%w: group %d wants more than %d hosts or %d tasks", api.ErrInvalid, id, maxWants, maxTotal)
 	}
@@ -105,7 +107,7 @@ func (m *machine) requestGroup(f *framework, g *group) {
 	s := g.stated
 	m.versions++
 	r := &allocator.Request{
-		Group: allocator.GroupID(s.Id), Version: m.versions, LastOffer: allocator.OfferID(g.last), Shape: g.shape, Total: s.Total,
+		Group: allocator.GroupID(s.Id), Version: m.versions, LastOffer: allocator.OfferID(g.last), Shape: g.shape, Total: s.Total, Minimum: s.Minimum,
 		Priority: s.Priority, Strict: s.Strict, NodeWait: s.NodeWaitNanos, RackWait: s.RackWaitNanos,
 	}
 	g.unplaced = false

@@ -33,8 +33,8 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"waitbroker": waitBroker, "interrupt": interrupt, "metrics": metrics,
 			"awaitrunning": awaitRunning, "withid": withID, "noprofiles": noProfiles, "garbage": garbage,
-			"submityarn": submitYARN,
-			"awaitlog":   awaitLog, "awaitexplain": awaitExplain, "exits": exits, "awaitfile": awaitFile},
+			"submityarn": submitYARN, "submitgang": submitGang,
+			"awaitlog": awaitLog, "awaitexplain": awaitExplain, "exits": exits, "awaitfile": awaitFile},
 		Condition: func(c string) (bool, error) {
 			if c == "root" {
 				return os.Geteuid() == 0, nil

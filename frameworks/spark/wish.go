@@ -13,6 +13,18 @@ type Wish struct {
 	Minimum int64 // of the gang; 0: as many as it asks for at first
 }
 
+// First is how many executors an application begins with at once, of so many that it asks for; 0: they come one by one. Who
+// asks for fewer than his minimum gets what he asks for.
+func (w Wish) First(asked int64) int64 {
+	switch {
+	case !w.Gang:
+		return 0
+	case w.Minimum > 0:
+		return min(w.Minimum, asked)
+	}
+	return asked
+}
+
 // maxMinimum is more executors than any cluster has.
 const maxMinimum = 1_000_000
 

@@ -33,3 +33,17 @@ func TestWish(t *testing.T) {
 		}
 	}
 }
+
+func TestFirst(t *testing.T) {
+	for _, x := range []struct {
+		wish        Wish
+		asked, want int64
+	}{
+		{Wish{}, 4, 0}, {Wish{Minimum: 3}, 4, 0}, {Wish{Gang: true}, 4, 4}, {Wish{Gang: true}, 0, 0}, {Wish{Gang: true, Minimum: 3}, 4, 3},
+		{Wish{Gang: true, Minimum: 8}, 4, 4}, {Wish{Gang: true, Minimum: 8}, 0, 0},
+	} {
+		if got := x.wish.First(x.asked); got != x.want {
+			t.Errorf("%+v of %d: %d, want %d", x.wish, x.asked, got, x.want)
+		}
+	}
+}

@@ -84,7 +84,11 @@ func (m *Manager) registerMaster(ctx context.Context, c *hadooprpc.Caller, q *wi
 		return nil, err
 	}
 	t.rules = rules
-	t.registered, t.responseID, t.last, t.contact = true, 0, nil, time.Now()
+	now := time.Now()
+	if !t.contact.IsZero() {
+		t.came = now.Sub(t.contact)
+	}
+	t.registered, t.responseID, t.last, t.contact = true, 0, nil, now
 	t.host, t.port, t.tracking = q.GetHost(), q.GetRpcPort(), q.GetTrackingUrl()
 	t.state, a.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_RUNNING, wire.YarnApplicationStateProto_RUNNING
 	if a.launched.IsZero() {
@@ -92,9 +96,7 @@ func (m *Manager) registerMaster(ctx context.Context, c *hadooprpc.Caller, q *wi
 	}
 	a.dropAsks(t) // it states all of them
 	t.excluded = nil
-	if t.gang == nil {
-		t.gang = a.newGang()
-	}
+	t.gathers = a.isGang()
 	r := &wire.RegisterApplicationMasterResponseProto{
 		MaximumCapability: m.cluster().largest.proto(), Queue: proto.String(a.queue.name), Application_ACLs: a.submission.GetAmContainerSpec().GetApplication_ACLs(),
 		SchedulerResourceTypes: []wire.SchedulerResourceTypes{wire.SchedulerResourceTypes_MEMORY, wire.SchedulerResourceTypes_CPU}, ResourceTypes: m.resourceTypes(),
@@ -344,7 +346,7 @@ func (a *application) hold(ctx context.Context, t *attempt) {
 	defer timer.Stop()
 	patient := false
 	for {
-		if len(t.ready) > 0 && len(a.accepted) == 0 && a.gather(t, time.Now()) || a.closing || isOver(t.state) {
+		if len(t.ready) > 0 && len(a.accepted) == 0 && a.gather(t) || a.closing || isOver(t.state) {
 			return
 		}
 		changed := a.await()
@@ -378,8 +380,11 @@ func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponse
 		ResponseId: proto.Int32(following(t.responseID)), NumClusterNodes: proto.Int32(int32(s.active + s.leaving)), ApplicationPriority: &wire.PriorityProto{Priority: proto.Int32(a.priority)},
 	}
 	var ready []*container
-	if len(t.ready) > 0 && a.gather(t, now) {
+	if len(t.ready) > 0 && a.gather(t) {
 		ready, t.ready = t.ready, nil
+	}
+	if len(ready) > 0 && t.works.IsZero() {
+		t.works = now.Add(min(3*t.came, slowStart))
 	}
 	for _, c := range ready {
 		if !t.given[c.node] {

@@ -124,7 +124,9 @@ type attempt struct {
 	shownAt  time.Time
 	pages    []*v1.Progress // what its pages say, in place of progress
 	counters []*v1.Counter
-	contact  time.Time // when it was last heard; zero: it does not run
+	contact  time.Time     // when it was last heard; zero: it does not run
+	came     time.Duration // from its master's launch to its registration
+	works    time.Time     // when its first containers are taken to be at work; zero: it had none
 
 	// calls is held through a whole call of the master, replies that are held back included. It is taken before the
 	// application's mu.
@@ -134,8 +136,7 @@ type attempt struct {
 	responseID   int32
 	last         *wire.AllocateResponseProto
 	asks         *askTable
-	gang         *spark.Gang      // that its first executors begin in; nil: none, or it has begun
-	quiet        bool             // its asks are not stated, as the gang rests
+	gathers      bool             // it is a gang and has none of its first executors yet
 	excluded     map[string]bool  // hosts and racks
 	rules        map[string]*rule // that were registered, by tag
 	ready        []*container     // confirmed, not handed over

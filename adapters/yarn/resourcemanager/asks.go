@@ -39,6 +39,7 @@ type askGroup struct {
 	dirty   bool
 	since   time.Time // of the call that last wanted more
 	tag     *tagAsk   // of a scheduling request; nil: of rows
+	begins  int64     // of a gang: so many are on their way to its master, which is to have them at once; 0: none is
 }
 
 // askTable is what a master wants, in the absolute counts that it states. A count falls when a container is granted; as the

@@ -104,11 +104,12 @@ func (a *application) ask() {
 		}
 	}
 	a.narrow(t)
-	if u := t.asks.update(s.racks, hosts, s.split.excluded, a.undelivered(t), a.placer(s, t)); u != nil {
+	undelivered := a.undelivered(t)
+	if u := t.asks.update(s.racks, hosts, s.split.excluded, undelivered, a.placer(s, t)); u != nil {
 		for _, g := range u.Groups {
 			g.NodeWaitNanos = int64(a.m.o.NodeWait)
-			if t.quiet {
-				g.Total, g.Hosts, g.Racks = 0, nil, nil
+			if t.gathers {
+				a.atOnce(t, g, undelivered)
 			}
 		}
 		u.LastOffer = a.lastOffer
@@ -136,6 +137,7 @@ func (a *application) decline(o *v1.Offer, filter time.Duration) {
 // offered accepts what is wanted of what the broker offers.
 func (a *application) offered(offers []*v1.Offer) {
 	t := a.current()
+	few := a.tooFew(t, offers)
 	for _, o := range offers {
 		a.lastOffer = max(a.lastOffer, o.Id)
 		where, err := id.ParseNode(o.Attributes[addressAttribute])
@@ -153,7 +155,7 @@ func (a *application) offered(offers []*v1.Offer) {
 			a.accept(t, o, where, nil, 1)
 		default:
 			g := t.asks.byID[o.Group]
-			if n := 0; g == nil || g.any.count <= 0 || t.quiet {
+			if n := 0; g == nil || g.any.count <= 0 || few[o.Group] {
 				a.decline(o, 0)
 			} else {
 				n = int(min(int64(o.Count), g.any.count))
@@ -297,7 +299,7 @@ func (a *application) confirmed(offer uint64) {
 		}
 	}
 	if t != nil && !a.closing && len(t.ready) > 0 {
-		a.gather(t, time.Now())
+		a.gather(t)
 	}
 	a.signal()
 }

@@ -3,6 +3,7 @@ package resourcemanager
 import (
 	"regexp"
 	"strings"
+	"time"
 
 	"fairway/adapters/yarn/id"
 	v1 "fairway/broker/api/fairwayv1"
@@ -34,14 +35,20 @@ type Driver struct {
 	URL     string // that the master registered
 }
 
-// Drivers lists the masters of applications of a type that have registered pages and not said that they are done.
+// slowStart is how long an application's first containers take at most to be at work.
+const slowStart = 10 * time.Second
+
+// Drivers lists the masters of applications of a type that have registered pages, whose containers are at work, and that have
+// not said that they are done. A driver that is asked while its executors start loads the classes that answer when its machine
+// has those Java machines to start. The executors are given three times what their master took to come up.
 func (m *Manager) Drivers(kind string) (list []Driver) {
+	now := time.Now()
 	for _, a := range m.all() {
 		if !strings.EqualFold(a.kind, kind) {
 			continue
 		}
 		a.mu.Lock()
-		if t := a.current(); t != nil && t.registered && !t.unregistered && !isOver(t.state) && !a.closing && !a.ended && t.tracking != "" {
+		if t := a.current(); t != nil && t.registered && !t.unregistered && !isOver(t.state) && !a.closing && !a.ended && t.tracking != "" && !t.works.IsZero() && !now.Before(t.works) {
 			list = append(list, Driver{Attempt: t.id, User: a.user, URL: t.tracking})
 		}
 		a.mu.Unlock()

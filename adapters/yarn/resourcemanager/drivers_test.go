@@ -38,9 +38,27 @@ func TestDrivers(t *testing.T) {
 		if n := len(r.m.Drivers("spark")); n != 0 {
 			t.Errorf("%d drivers before one has registered", n)
 		}
+		// It took 2 s to come up, and is asked when its executors have had three times as long.
 		x := r.master(i)
+		r.sleep(2 * time.Second)
 		x.register()
 		r.master(other).register()
+		r.sleep(time.Minute)
+		if n := len(r.m.Drivers("spark")); n != 0 {
+			t.Errorf("%d drivers before one has an executor", n)
+		}
+		executor := func(wait time.Duration) {
+			t.Helper()
+			if n := len(x.allocate(asking(want(1, "*", 1, 1024))).AllocatedContainers); n != 1 {
+				t.Fatalf("%d executors", n)
+			}
+			r.sleep(wait - time.Millisecond)
+			if n := len(r.m.Drivers("spark")); n != 0 {
+				t.Errorf("%d drivers while their executors start", n)
+			}
+			r.sleep(2 * time.Millisecond)
+		}
+		executor(6 * time.Second)
 		list := r.m.Drivers("spark")
 		if len(list) != 1 || list[0] != (Driver{Attempt: r.m.find(i).current().id, User: "ann", URL: "http://h1:4001"}) {
 			t.Fatalf("%+v", list)
@@ -63,7 +81,9 @@ func TestDrivers(t *testing.T) {
 		r.sleep(2 * time.Second)
 		r.m.Tell(list[0].Attempt, []*v1.Progress{{Name: "late"}}, nil)
 		x = r.master(i)
+		r.sleep(30 * time.Second)
 		x.register()
+		executor(slowStart)
 		if j := job(); len(j.Counters) != 0 || j.Progress[0].Name != "application" {
 			t.Errorf("%v", j)
 		}

@@ -12,7 +12,7 @@ import (
 
 // ExplainJob says why a job waits, as the broker does. Of a request that is not stated yet the broker cannot know: that an
 // application's master is held back by its queue's share for masters is said here, as it stands
-// when it is asked, and that the first executors of one wait for each other.
+// when it is asked.
 func (m *Manager) ExplainJob(ctx context.Context, caller api.Caller, id string) (*v1.Explanation, error) {
 	x, err := m.o.Broker.ExplainJob(ctx, caller, id)
 	if err != nil {
@@ -24,8 +24,6 @@ func (m *Manager) ExplainJob(ctx context.Context, caller api.Caller, id string) 
 	}
 	if x.HeldBack = m.masters.heldBack(m, a); x.HeldBack != nil && m.cluster().total != (amount{}) { // else the broker says that there is no agent
 		x.Summary = heldBackText(x.HeldBack, m.o.MasterShare)
-	} else if text := a.gathering(time.Now()); text != "" {
-		x.Summary = text
 	}
 	return x, nil
 }

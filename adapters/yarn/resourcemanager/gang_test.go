@@ -2,6 +2,7 @@ package resourcemanager
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/wire"
 	"fairway/broker/api"
+	v1 "fairway/broker/api/fairwayv1"
 	"fairway/broker/core"
 	"fairway/frameworks/spark"
 )
@@ -52,8 +54,7 @@ func (x *fakeMaster) handed(q *wire.AllocateRequestProto) int {
 	return len(x.allocate(q).AllocatedContainers)
 }
 
-// An application that wants three executors at first is given none while one of them is missing, and what is kept for it goes
-// back after a while.
+// An application that wants three executors at first is given none while one of them is missing, and holds nothing meanwhile.
 func TestGangWaitsWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := neighbours(t)
@@ -65,29 +66,17 @@ func TestGangWaitsWhole(t *testing.T) {
 		if n := am.handed(asking(want(0, "*", 4, 1024))); n != 0 {
 			t.Fatalf("%d executors begin alone", n)
 		}
-		r.sleep(time.Second)
-		if n := r.held(am); n != 2 {
-			t.Errorf("it holds %d, want its master's and what is kept", n)
+		for k := range 2 {
+			r.sleep(time.Second)
+			if n := r.held(am); n != 1 {
+				t.Errorf("it holds %d, want its master's", n)
+			}
+			if text, room := r.why(am), fmt.Sprintf("it begins with 3 at once or waits whole, and there is room for %d now", k+1); !strings.Contains(text, room) {
+				t.Errorf("%q, want %q", text, room)
+			}
+			other.release(names[k])
+			r.sleep(time.Second)
 		}
-		if text := r.why(am); !strings.Contains(text, "begins with 3 executors or waits whole: 1 have come") {
-			t.Errorf("%q", text)
-		}
-		r.sleep(spark.Patience - 2*time.Second)
-		if n := am.handed(&wire.AllocateRequestProto{}); n != 0 || r.held(am) != 2 {
-			t.Errorf("%d executors begin alone; it holds %d", n, r.held(am))
-		}
-		r.sleep(2 * time.Second)
-		if n := r.held(am); n != 1 {
-			t.Errorf("it holds %d after its patience, want its master's", n)
-		}
-		if text := r.why(am); !strings.Contains(text, "it asks again in") {
-			t.Errorf("%q", text)
-		}
-		other.release(names[:2]...)
-		if n := am.handed(&wire.AllocateRequestProto{}); n != 0 || r.held(am) != 1 {
-			t.Errorf("while it rests %d come; it holds %d", n, r.held(am))
-		}
-		r.sleep(time.Minute)
 		if n := am.handed(&wire.AllocateRequestProto{}); n != 3 {
 			t.Fatalf("%d executors come together", n)
 		}
@@ -102,7 +91,7 @@ func TestGangWaitsWhole(t *testing.T) {
 	})
 }
 
-// Two gangs each have half of what both need: one begins, then the other.
+// There is room for one of two gangs: one begins, then the other, and what the second cannot use others may have.
 func TestGangsInEachOthersWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := neighbours(t)
@@ -118,10 +107,6 @@ func TestGangsInEachOthersWay(t *testing.T) {
 		}
 		other.release(names...)
 		r.sleep(time.Second)
-		if r.held(x) != 4 || r.held(y) != 4 {
-			t.Fatalf("they hold %d and %d, want 4 each", r.held(x), r.held(y))
-		}
-		r.sleep(spark.Patience + time.Minute)
 		n, m := x.handed(&wire.AllocateRequestProto{}), y.handed(&wire.AllocateRequestProto{})
 		if max(n, m) != 4 || min(n, m) != 0 {
 			t.Fatalf("%d and %d executors have come", n, m)
@@ -130,18 +115,83 @@ func TestGangsInEachOthersWay(t *testing.T) {
 		if n == 4 {
 			second, first = y, x
 		}
+		if n := r.held(second); n != 1 {
+			t.Errorf("the second holds %d, want its master's", n)
+		}
+		other.get(1, asking(want(20, "*", 1, 1024)))
 		i, err := id.ParseContainer(first.container)
 		if err != nil {
 			t.Fatal(err)
 		}
 		first.finish(wire.FinalApplicationStatusProto_APP_SUCCEEDED)
 		r.where(first.container).finish(first.container, 0, "")
-		r.sleep(spark.Patience + time.Minute)
+		r.sleep(time.Second)
 		if n := len(r.grants(i.Application())); n != 0 {
 			t.Errorf("%d of the first are left", n)
 		}
 		if n := second.handed(&wire.AllocateRequestProto{}); n != 4 {
 			t.Errorf("%d executors of the second have come", n)
+		}
+	})
+}
+
+// A part of a gang is not taken, and what has come when another came to nothing ends: it is asked for whole again.
+func TestGangIsNotTorn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := neighbours(t)
+		r.agent("h1", "/r1", 2, 2048)
+		am := r.run("b", wishing("fairway.gang"))
+		i, err := id.ParseContainer(am.container)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := r.m.find(i.Application())
+		if n := am.handed(asking(want(0, "*", 3, 1024))); n != 0 {
+			t.Fatalf("%d executors where there is room for one", n)
+		}
+		a.mu.Lock()
+		for _, g := range a.current().asks.byID {
+			seen := a.lastOffer
+			a.offered([]*v1.Offer{{Id: 1 << 40, Group: g.id, Count: 2, AgentId: r.agents[0].id, Attributes: r.agents[0].info.Attributes}})
+			if len(a.accepted) != 0 || g.any.count != 3 || g.begins != 0 {
+				t.Errorf("two of three: %d offers were taken, %d are wanted", len(a.accepted), g.any.count)
+			}
+			a.lastOffer = seen
+		}
+		a.mu.Unlock()
+		am.allocate(asking(want(0, "*", 0, 1024)))
+		r.agent("h2", "/r1", 2, 2048)
+
+		r.journal.hold()
+		if n := am.handed(asking(want(0, "*", 3, 1024))); n != 0 {
+			t.Fatalf("%d executors that are not durable", n)
+		}
+		a.mu.Lock()
+		taken, stray, offer := len(a.accepted), uint64(0), uint64(0)
+		for o, all := range a.accepted {
+			if len(all) == 1 {
+				stray, offer = all[0].task, o
+			}
+		}
+		a.refusal(&v1.Refused{Call: "accept", Offer: offer}) // as if its agent had just been cut off
+		a.mu.Unlock()
+		if taken != 2 {
+			t.Fatalf("%d offers were taken, want one of each agent", taken)
+		}
+		r.journal.release()
+		r.sleep(time.Second)
+		if n := am.handed(&wire.AllocateRequestProto{}); n != 0 || r.held(am) != 2 {
+			t.Errorf("%d executors of three; it holds %d, want its master's and the stray one", n, r.held(am))
+		}
+		if text := r.why(am); !strings.Contains(text, "it begins with 3 at once or waits whole, and there is room for 2 now") {
+			t.Errorf("%q", text)
+		}
+		a.mu.Lock()
+		a.killTask(stray, "the test's")
+		a.mu.Unlock()
+		r.sleep(time.Second)
+		if n := am.handed(&wire.AllocateRequestProto{}); n != 3 {
+			t.Errorf("%d executors come together", n)
 		}
 	})
 }
@@ -221,12 +271,7 @@ func TestGangsOverARestart(t *testing.T) {
 		if n := begun.handed(asking(want(0, "*", 2, 1024))); n != 2 {
 			t.Fatalf("%d executors come together", n)
 		}
-		for _, a := range r.agents { // an executor that nobody begins is not running
-			a.mu.Lock()
-			a.lazy = true
-			a.mu.Unlock()
-		}
-		if n := waits.handed(asking(want(0, "*", 2, 1024))); n != 0 || r.held(waits) != 2 {
+		if n := waits.handed(asking(want(0, "*", 2, 1024))); n != 0 || r.held(waits) != 1 {
 			t.Fatalf("%d executors begin alone; it holds %d", n, r.held(waits))
 		}
 		r.restart()
@@ -236,8 +281,8 @@ func TestGangsOverARestart(t *testing.T) {
 		if n := waits.handed(asking(want(0, "*", 2, 1024))); n != 0 {
 			t.Errorf("%d executors begin alone", n)
 		}
-		r.sleep(2 * time.Minute) // what nobody has begun ends, and is kept anew
-		if n := waits.handed(&wire.AllocateRequestProto{}); n != 0 || r.held(waits) != 2 {
+		r.sleep(2 * time.Minute)
+		if n := waits.handed(&wire.AllocateRequestProto{}); n != 0 || r.held(waits) != 1 {
 			t.Errorf("%d executors begin alone; it holds %d", n, r.held(waits))
 		}
 		waits.finish(wire.FinalApplicationStatusProto_APP_SUCCEEDED)

@@ -44,6 +44,8 @@ func (a *application) status(s *v1.TaskStatus) {
 			c.running = true
 			if t := a.current(); c.isMaster && t != nil && t.master == c && t.state == wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_ALLOCATED {
 				t.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_LAUNCHED
+			} else if t != nil && t.gathers && !c.isMaster && c.state == delivered {
+				a.begun(t) // of before a restart
 			}
 		}
 		a.acknowledge(s)
@@ -383,10 +385,6 @@ func (a *application) expire(now time.Time) {
 	if r := a.reclaim; r != nil && !r.struck && !now.Before(r.due) {
 		a.preempt()
 	}
-	if due := t.gang.Due(); !due.IsZero() && !now.Before(due) && !t.unregistered {
-		a.gather(t, now)
-		a.signal()
-	}
 	if !a.resync.IsZero() && !now.Before(a.resync) {
 		a.resync = time.Time{}
 		a.later = a.endUnused
@@ -451,9 +449,6 @@ func (a *application) deadline(now time.Time) time.Duration {
 		}
 		if !t.notBefore.IsZero() {
 			sooner(t.notBefore)
-		}
-		if due := t.gang.Due(); !due.IsZero() {
-			sooner(due)
 		}
 	}
 	if !a.resync.IsZero() {

@@ -314,6 +314,9 @@ func (a *application) refusal(r *v1.Refused) {
 			a.undo(c)
 		}
 		delete(a.accepted, r.Offer)
+		if t := a.current(); t != nil && t.asks != nil {
+			a.gather(t)
+		}
 		a.ask()
 		a.signal()
 	default:

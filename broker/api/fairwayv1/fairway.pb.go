@@ -2649,8 +2649,11 @@ type RequestGroup struct {
 	RackWaitNanos  int64                  `protobuf:"varint,10,opt,name=rack_wait_nanos,json=rackWaitNanos,proto3" json:"rack_wait_nanos,omitempty"`
 	ExcludedAgents []string               `protobuf:"bytes,11,rep,name=excluded_agents,json=excludedAgents,proto3" json:"excluded_agents,omitempty"`
 	ExcludedHosts  []string               `protobuf:"bytes,12,rep,name=excluded_hosts,json=excludedHosts,proto3" json:"excluded_hosts,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of a gang: none is offered unless so many can be at once, less those offered since last_offer; those after them come one
+	// by one. At most total; 0: all come one by one. Who has what he began with states 0.
+	Minimum       uint32 `protobuf:"varint,13,opt,name=minimum,proto3" json:"minimum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RequestGroup) Reset() {
@@ -2765,6 +2768,13 @@ func (x *RequestGroup) GetExcludedHosts() []string {
 		return x.ExcludedHosts
 	}
 	return nil
+}
+
+func (x *RequestGroup) GetMinimum() uint32 {
+	if x != nil {
+		return x.Minimum
+	}
+	return 0
 }
 
 type HostWant struct {
@@ -6409,6 +6419,8 @@ type GroupExplanation struct {
 	Refusals      []*Refusal             `protobuf:"bytes,5,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	Unblock       string                 `protobuf:"bytes,6,opt,name=unblock,proto3" json:"unblock,omitempty"` // what would help
 	WaitingNanos  int64                  `protobuf:"varint,7,opt,name=waiting_nanos,json=waitingNanos,proto3" json:"waiting_nanos,omitempty"`
+	AtOnce        uint32                 `protobuf:"varint,8,opt,name=at_once,json=atOnce,proto3" json:"at_once,omitempty"` // a gang that waits whole: with how many it begins; 0: it is none
+	Fit           uint32                 `protobuf:"varint,9,opt,name=fit,proto3" json:"fit,omitempty"`                     // of these, how many there is room for now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6488,6 +6500,20 @@ func (x *GroupExplanation) GetUnblock() string {
 func (x *GroupExplanation) GetWaitingNanos() int64 {
 	if x != nil {
 		return x.WaitingNanos
+	}
+	return 0
+}
+
+func (x *GroupExplanation) GetAtOnce() uint32 {
+	if x != nil {
+		return x.AtOnce
+	}
+	return 0
+}
+
+func (x *GroupExplanation) GetFit() uint32 {
+	if x != nil {
+		return x.Fit
 	}
 	return 0
 }
@@ -7224,7 +7250,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06groups\x18\x01 \x03(\v2\x18.fairway.v1.RequestGroupR\x06groups\x12\x18\n" +
 	"\aremoved\x18\x02 \x03(\x04R\aremoved\x12\x1d\n" +
 	"\n" +
-	"last_offer\x18\x03 \x01(\x04R\tlastOffer\"\xa7\x03\n" +
+	"last_offer\x18\x03 \x01(\x04R\tlastOffer\"\xc1\x03\n" +
 	"\fRequestGroup\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12+\n" +
@@ -7238,7 +7264,8 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x0frack_wait_nanos\x18\n" +
 	" \x01(\x03R\rrackWaitNanos\x12'\n" +
 	"\x0fexcluded_agents\x18\v \x03(\tR\x0eexcludedAgents\x12%\n" +
-	"\x0eexcluded_hosts\x18\f \x03(\tR\rexcludedHosts\"b\n" +
+	"\x0eexcluded_hosts\x18\f \x03(\tR\rexcludedHosts\x12\x18\n" +
+	"\aminimum\x18\r \x01(\rR\aminimum\"b\n" +
 	"\bHostWant\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -7546,7 +7573,7 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x04held\x18\x03 \x01(\v2\x15.fairway.v1.ResourcesR\x04held\x12+\n" +
 	"\x05limit\x18\x04 \x01(\v2\x15.fairway.v1.ResourcesR\x05limit\x12\x14\n" +
 	"\x05ahead\x18\x05 \x01(\rR\x05ahead\x12#\n" +
-	"\rwaiting_nanos\x18\x06 \x01(\x03R\fwaitingNanos\"\xff\x01\n" +
+	"\rwaiting_nanos\x18\x06 \x01(\x03R\fwaitingNanos\"\xaa\x02\n" +
 	"\x10GroupExplanation\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12+\n" +
 	"\x05shape\x18\x02 \x01(\v2\x15.fairway.v1.ResourcesR\x05shape\x12 \n" +
@@ -7554,7 +7581,9 @@ const file_fairwayv1_fairway_proto_rawDesc = "" +
 	"\x06agents\x18\x04 \x01(\rR\x06agents\x12/\n" +
 	"\brefusals\x18\x05 \x03(\v2\x13.fairway.v1.RefusalR\brefusals\x12\x18\n" +
 	"\aunblock\x18\x06 \x01(\tR\aunblock\x12#\n" +
-	"\rwaiting_nanos\x18\a \x01(\x03R\fwaitingNanos\"O\n" +
+	"\rwaiting_nanos\x18\a \x01(\x03R\fwaitingNanos\x12\x17\n" +
+	"\aat_once\x18\b \x01(\rR\x06atOnce\x12\x10\n" +
+	"\x03fit\x18\t \x01(\rR\x03fit\"O\n" +
 	"\aRefusal\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06agents\x18\x02 \x01(\rR\x06agents\x12\x14\n" +
