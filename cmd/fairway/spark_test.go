@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -92,6 +93,8 @@ func runFakeSpark(args []string) error {
 	case "count.py":
 		select {
 		case <-app.counted:
+		case <-time.After(2 * time.Minute):
+			return errors.New("nobody asks for its stages")
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -23,6 +23,11 @@ type driver struct {
 
 func drive(t *testing.T, script string, run func(Command, context.Context) (End, error)) *driver {
 	t.Helper()
+	return driveFor(t, script, 300*time.Millisecond, run)
+}
+
+func driveFor(t *testing.T, script string, grace time.Duration, run func(Command, context.Context) (End, error)) *driver {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +36,7 @@ func drive(t *testing.T, script string, run func(Command, context.Context) (End,
 	ctx, cancel := context.WithCancel(t.Context())
 	d := &driver{t, bufio.NewScanner(r), make(chan os.Signal), cancel, make(chan End, 1)}
 	c := Command{Path: put(t, t.TempDir()+"/driver", "#!/bin/bash\n"+script), Args: []string{"one two", "three"}, Env: []string{"PATH=/usr/bin:/bin", "X=y"}, Stdout: w, Stderr: os.Stderr,
-		Signals: d.signals, Grace: 300 * time.Millisecond}
+		Signals: d.signals, Grace: grace}
 	go func() {
 		end, err := run(c, ctx)
 		w.Close()
@@ -104,7 +109,7 @@ func TestRunStops(t *testing.T) {
 	const child = "sleep 1000 & echo $!\n"
 	const wait = "while true; do wait; done\n"
 	t.Run("at once", func(t *testing.T) {
-		d := drive(t, child+"trap 'echo int; exit 130' INT\necho ready\nwhile true; do wait; done", Command.Run)
+		d := driveFor(t, child+"trap 'echo int; exit 130' INT\necho ready\nwhile true; do wait; done", 20*time.Second, Command.Run)
 		pid := d.line()
 		d.line()
 		d.cancel()
@@ -131,7 +136,7 @@ func TestRunStops(t *testing.T) {
 		d.gone(pid)
 	})
 	t.Run("hurried", func(t *testing.T) {
-		d := drive(t, "trap 'echo int' INT; trap 'echo term' TERM\necho ready\n"+wait, Command.Run)
+		d := driveFor(t, "trap 'echo int' INT; trap 'echo term' TERM\necho ready\n"+wait, 20*time.Second, Command.Run)
 		d.line()
 		for _, want := range []string{"int", "term"} {
 			d.signals <- os.Interrupt
@@ -156,7 +161,7 @@ func TestRunStops(t *testing.T) {
 
 // A shell stays in our process group and is not sent SIGINT by us.
 func TestConverse(t *testing.T) {
-	d := drive(t, "ps -o pgid= -p $$ | tr -d ' '\ntrap 'exit 129' HUP\necho ready\nwhile true; do read -t 0.05 < <(sleep 1); done", Command.Converse)
+	d := driveFor(t, "ps -o pgid= -p $$ | tr -d ' '\ntrap 'exit 129' HUP\necho ready\nwhile true; do read -t 0.05 < <(sleep 1); done", 20*time.Second, Command.Converse)
 	if got := d.line(); got != strconv.Itoa(syscall.Getpgrp()) {
 		t.Errorf("it is in group %s", got)
 	}

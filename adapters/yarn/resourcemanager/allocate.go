@@ -88,7 +88,7 @@ func (m *Manager) registerMaster(ctx context.Context, c *hadooprpc.Caller, q *wi
 	if !t.contact.IsZero() {
 		t.came = now.Sub(t.contact)
 	}
-	t.registered, t.responseID, t.last, t.contact = true, 0, nil, now
+	t.registered, t.responseID, t.last, t.contact, t.works = true, 0, nil, now, now.Add(slowStart)
 	t.host, t.port, t.tracking = q.GetHost(), q.GetRpcPort(), q.GetTrackingUrl()
 	t.state, a.state = wire.YarnApplicationAttemptStateProto_APP_ATTEMPT_RUNNING, wire.YarnApplicationStateProto_RUNNING
 	if a.launched.IsZero() {
@@ -383,7 +383,7 @@ func (a *application) answer(t *attempt, begun time.Time) *wire.AllocateResponse
 	if len(t.ready) > 0 && a.gather(t) {
 		ready, t.ready = t.ready, nil
 	}
-	if len(ready) > 0 && t.works.IsZero() {
+	if len(ready) > 0 && len(t.given) == 0 && now.Before(t.works) {
 		t.works = now.Add(min(3*t.came, slowStart))
 	}
 	for _, c := range ready {

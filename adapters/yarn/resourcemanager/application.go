@@ -126,7 +126,7 @@ type attempt struct {
 	counters []*v1.Counter
 	contact  time.Time     // when it was last heard; zero: it does not run
 	came     time.Duration // from its master's launch to its registration
-	works    time.Time     // when its first containers are taken to be at work; zero: it had none
+	works    time.Time     // when its first containers are taken to be at work, or none are awaited any more
 
 	// calls is held through a whole call of the master, replies that are held back included. It is taken before the
 	// application's mu.

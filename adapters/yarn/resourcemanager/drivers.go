@@ -35,12 +35,13 @@ type Driver struct {
 	URL     string // that the master registered
 }
 
-// slowStart is how long an application's first containers take at most to be at work.
+// slowStart is how long an application's first containers take at most to come, and then to be at work.
 const slowStart = 10 * time.Second
 
 // Drivers lists the masters of applications of a type that have registered pages, whose containers are at work, and that have
 // not said that they are done. A driver that is asked while its executors start loads the classes that answer when its machine
-// has those Java machines to start. The executors are given three times what their master took to come up.
+// has those Java machines to start. The executors are given three times what their master took to come up. A driver that gets
+// none may have threads of its own instead.
 func (m *Manager) Drivers(kind string) (list []Driver) {
 	now := time.Now()
 	for _, a := range m.all() {
@@ -48,7 +49,7 @@ func (m *Manager) Drivers(kind string) (list []Driver) {
 			continue
 		}
 		a.mu.Lock()
-		if t := a.current(); t != nil && t.registered && !t.unregistered && !isOver(t.state) && !a.closing && !a.ended && t.tracking != "" && !t.works.IsZero() && !now.Before(t.works) {
+		if t := a.current(); t != nil && t.registered && !t.unregistered && !isOver(t.state) && !a.closing && !a.ended && t.tracking != "" && !now.Before(t.works) {
 			list = append(list, Driver{Attempt: t.id, User: a.user, URL: t.tracking})
 		}
 		a.mu.Unlock()

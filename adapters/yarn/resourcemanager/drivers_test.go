@@ -43,7 +43,7 @@ func TestDrivers(t *testing.T) {
 		r.sleep(2 * time.Second)
 		x.register()
 		r.master(other).register()
-		r.sleep(time.Minute)
+		r.sleep(9 * time.Second)
 		if n := len(r.m.Drivers("spark")); n != 0 {
 			t.Errorf("%d drivers before one has an executor", n)
 		}
@@ -102,6 +102,16 @@ func TestDrivers(t *testing.T) {
 		r.m.Tell(second[0].Attempt, []*v1.Progress{{Name: "late"}}, nil)
 		if j := job(); j.FinishedUnixNanos == 0 || j.Counters[0].Value != 8 || j.Progress[0].Name != "stages" || j.Labels[SubmissionLabel] != "s1" {
 			t.Errorf("%v", j)
+		}
+		// One that gets no executors is asked all the same.
+		r.master(odd).register()
+		r.sleep(slowStart - time.Millisecond)
+		if n := len(r.m.Drivers("spark")); n != 0 {
+			t.Errorf("%d drivers while executors may come", n)
+		}
+		r.sleep(2 * time.Millisecond)
+		if list := r.m.Drivers("spark"); len(list) != 1 || list[0].Attempt.Application != odd {
+			t.Errorf("%+v", list)
 		}
 		r.restart()
 		if j, err := r.broker.GetJob(context.Background(), api.Caller{User: "ann"}, r.m.find(i).job); err != nil || j.Counters[0].Value != 8 || j.Labels[SubmissionLabel] != "s1" {
