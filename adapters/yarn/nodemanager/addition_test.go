@@ -99,7 +99,7 @@ func (r *rig) startWith(c *hadooprpc.Client, n int64, lc *wire.ContainerLaunchCo
 	}
 }
 
-// takenUp waits until an agent that was started again knows of a container that runs.
+// takenUp waits until the agent's service, which may have been started again, knows of a container's process: the task runs before.
 func (r *rig) takenUp(n int64) {
 	r.t.Helper()
 	for limit := time.Now().Add(patience); ; <-time.After(5 * time.Millisecond) {
@@ -155,7 +155,7 @@ func TestLocalizeRunning(t *testing.T) {
 	lc := said("while [ ! -e " + r.dir + "/go ] || [ ! -e late/in/file ] || [ ! -e archive/inner ] || [ ! -e b ]; do sleep 0.02; done; cat late/in/file archive/inner a b early; exit 3")
 	lc.LocalResources = []*wire.StringLocalResourceMapProto{{Key: proto.String("early"), Value: file(t, r, "early", "early\n", 0o644)}}
 	r.startWith(c, 2, lc)
-	r.running(2)
+	r.takenUp(2)
 	missing := file(t, r, "missing", "x", 0o644)
 	os.Remove(filepath.Join(r.dir, "missing"))
 	changed := file(t, r, "changed", "x", 0o644)
@@ -349,7 +349,7 @@ func TestLocalizeOverRestart(t *testing.T) {
 	r.running(1)
 	c := r.client(r.nm())
 	r.startWith(c, 2, said("while [ ! -e late ]; do sleep 0.02; done; cat late soon; exit 4"))
-	r.running(2)
+	r.takenUp(2)
 	missing := file(t, r, "missing", "x", 0o644)
 	os.Remove(filepath.Join(r.dir, "missing"))
 	if err := r.localize(c, 2, "soon", file(t, r, "soon", "soon\n", 0o644), "missing", missing); err != nil {
@@ -413,7 +413,7 @@ func TestLocalizeEndsWithContainer(t *testing.T) {
 	r.running(1)
 	c := r.client(r.nm())
 	r.startWith(c, 2, said("sleep 1000"))
-	r.running(2)
+	r.takenUp(2)
 	if err := r.localize(c, 2, "late", file(t, r, "slow", "late\n", 0o644)); err != nil {
 		t.Fatal(err)
 	}
