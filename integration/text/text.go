@@ -33,8 +33,8 @@ func vocabulary(n int) []string {
 }
 
 // Write writes files of text whose words follow Zipf's law, and counts the words while it does: the count that
-// the jobs' results are checked against comes from here, not from the engine. A file has at most size bytes, and less than a
-// line fewer: a few bytes more would be a block of their own, and the split that reads into it a split without a host.
+// the jobs' results are checked against comes from here, not from the engine. A file has just size bytes: with a few more or fewer than
+// whole blocks Hadoop cuts a split that lies over two of them, whose hosts it names by their addresses.
 func Write(ctx context.Context, fs storage.FS, folder string, files int, size int64, block int64) (map[string]int64, error) {
 	words := vocabulary(100_000)
 	counts := make([][]int64, files)
@@ -72,12 +72,14 @@ func fill(w io.Writer, words []string, counts []int64, size int64, seed uint64) 
 	r := rand.New(rand.NewPCG(seed, 42))
 	z := rand.NewZipf(r, 1.1, 2, uint64(len(words)-1))
 	b := bufio.NewWriterSize(w, 1<<20)
-	longest := 0
-	for _, w := range words {
-		longest = max(longest, len(w))
+	some := map[int]int{} // a word of each length
+	shortest, longest := len(words[0]), 0
+	for k, w := range words {
+		some[len(w)] = k
+		shortest, longest = min(shortest, len(w)), max(longest, len(w))
 	}
 	var n int64
-	for n+int64(12*(longest+1)) <= size {
+	for n+int64(12*(longest+1)+shortest+1) <= size {
 		for i := range 12 {
 			k := z.Uint64()
 			counts[k]++
@@ -90,6 +92,24 @@ func fill(w io.Writer, words []string, counts []int64, size int64, seed uint64) 
 		if err := b.WriteByte('\n'); err != nil {
 			return err
 		}
+	}
+	for left := int(size - n); left > 0; { // the last line: each word leaves nothing, or enough for another
+		take := left
+		if left > longest+1 {
+			take = min(longest+1, left-shortest-1)
+		}
+		k, ok := some[take-1]
+		if !ok {
+			return fmt.Errorf("no text has %d bytes", size)
+		}
+		counts[k]++
+		b.WriteString(words[k])
+		if left -= take; left > 0 {
+			b.WriteByte(' ')
+		}
+	}
+	if size > n {
+		b.WriteByte('\n')
 	}
 	return b.Flush()
 }
