@@ -23,6 +23,7 @@ import (
 type Agent struct {
 	Host, Rack  string
 	CPU, Memory string // as the agent's flags take them
+	Label       string // YARN's node label, "" none
 	// An agent on a host of its own is reached over the network: Enter is what its command is prefixed with to run there,
 	// Listen the address of its data server. Options.Listen must be set.
 	Enter  []string
@@ -133,6 +134,13 @@ func (c *Cluster) StartAgentIn(enter []string, i int) error {
 	if len(a.Enter) > 0 {
 		args = append(args, "--broker", c.o.Listen)
 	}
+	if a.Label != "" {
+		conf, err := c.labelled(a)
+		if err != nil {
+			return err
+		}
+		args = append(args, "--config", conf)
+	}
 	p, err := c.start(enter, a.Host, args...)
 	if err != nil {
 		return err
@@ -141,6 +149,25 @@ func (c *Cluster) StartAgentIn(enter []string, i int) error {
 	defer c.mu.Unlock()
 	c.agents[i] = p
 	return nil
+}
+
+// labelled writes the configuration of an agent with a label.
+func (c *Cluster) labelled(a Agent) (conf string, err error) {
+	b, err := os.ReadFile(c.conf)
+	if err != nil {
+		return "", err
+	}
+	conf = filepath.Join(c.Dir, a.Host+".yaml")
+	return conf, os.WriteFile(conf, []byte(strings.Replace(string(b), "agent: {", "agent: {attributes: {yarn.label: "+a.Label+"}, ", 1)), 0o644)
+}
+
+// Relabel has agent i come back with a node label.
+func (c *Cluster) Relabel(i int, label string) error {
+	if err := c.Agent(i).Stop(); err != nil {
+		return err
+	}
+	c.o.Agents[i].Label = label
+	return c.StartAgent(i)
 }
 
 // WaitAgents waits until n agents are active.

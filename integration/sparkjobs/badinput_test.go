@@ -16,6 +16,7 @@ type report struct {
 	State, FinalStatus, Diagnostics, Queue, User string
 	Type                                         string `json:"applicationType"`
 	Tags                                         string `json:"applicationTags"`
+	Master                                       string `json:"amHostHttpAddress"`
 	Priority                                     int
 }
 

@@ -13,6 +13,10 @@ type history struct {
 	locality map[int]map[string]int // stage to level to tasks that succeeded
 	failed   map[string]int         // why tasks did not succeed
 	hosts    map[string]int         // tasks that succeeded on a host
+	by       map[string]int         // ... and by an executor
+	remote   int                    // blocks of shuffles that came over the network
+	local    int                    // ... and from a disk of the host
+	logs     map[string]string      // executor to the address of its stderr
 	stages   []stage                // as they were submitted
 	added    int                    // executors
 	removed  map[string]string      // executor to why it went; Spark may log one twice
@@ -33,7 +37,7 @@ func (r *rig) history(t *testing.T, application string) history {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	h := history{locality: map[int]map[string]int{}, failed: map[string]int{}, hosts: map[string]int{}, removed: map[string]string{}}
+	h := history{locality: map[int]map[string]int{}, failed: map[string]int{}, hosts: map[string]int{}, by: map[string]int{}, logs: map[string]string{}, removed: map[string]string{}}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
@@ -45,7 +49,17 @@ func (r *rig) history(t *testing.T, application string) history {
 			} `json:"Task End Reason"`
 			Task struct {
 				Locality, Host string
+				Executor       string `json:"Executor ID"`
 			} `json:"Task Info"`
+			Metrics struct {
+				Read struct {
+					Remote int `json:"Remote Blocks Fetched"`
+					Local  int `json:"Local Blocks Fetched"`
+				} `json:"Shuffle Read Metrics"`
+			} `json:"Task Metrics"`
+			Info struct {
+				Logs map[string]string `json:"Log Urls"`
+			} `json:"Executor Info"`
 			Stage struct {
 				ID      int `json:"Stage ID"`
 				Attempt int `json:"Stage Attempt ID"`
@@ -67,10 +81,13 @@ func (r *rig) history(t *testing.T, application string) history {
 			}
 			h.locality[e.StageID][e.Task.Locality]++
 			h.hosts[e.Task.Host]++
+			h.by[e.Task.Executor]++
+			h.remote, h.local = h.remote+e.Metrics.Read.Remote, h.local+e.Metrics.Read.Local
 		case "SparkListenerStageSubmitted":
 			h.stages = append(h.stages, stage{e.Stage.ID, e.Stage.Attempt})
 		case "SparkListenerExecutorAdded":
 			h.added++
+			h.logs[e.Executor] = e.Info.Logs["stderr"]
 		case "SparkListenerExecutorRemoved":
 			if h.removed[e.Executor] == "" {
 				h.removed[e.Executor] = e.Removed

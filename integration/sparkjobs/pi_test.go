@@ -2,6 +2,7 @@ package sparkjobs
 
 import (
 	"math"
+	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,6 +28,15 @@ func TestPiInClientMode(t *testing.T) {
 	h := world.rig.history(t, res.Application)
 	if h.tasks() != 4 || len(h.failed) != 0 || !h.ended {
 		t.Errorf("%d tasks, failed %v", h.tasks(), h.failed)
+	}
+	// What Spark's history links to is there after the end.
+	if len(h.logs) != 2 {
+		t.Errorf("logs of %d executors", len(h.logs))
+	}
+	for executor, url := range h.logs {
+		if status, log := fetch(t, url); status != http.StatusOK || !strings.Contains(log, "CoarseGrainedExecutorBackend") {
+			t.Errorf("executor %s: stderr at %s: %d\n%.400s", executor, url, status, log)
+		}
 	}
 }
 

@@ -130,3 +130,38 @@ func TestExecutorsArePreempted(t *testing.T) {
 		t.Errorf("%d executors were preempted by Spark's own word, want 3", preempted)
 	}
 }
+
+// A gang has none of its executors while there is room for two of four, and all of them when another application has ended.
+func TestGang(t *testing.T) {
+	long(t)
+	r := world.rig
+	var gates [2]gate
+	var apps [2]*application
+	for i, x := range []struct{ executors, tags string }{{"5", ""}, {"4", "fairway.gang"}} { // nine processors, one for each master
+		gates[i] = newGate(t)
+		c := r.client(withAccount)
+		c.Conf["spark.executor.instances"], c.Conf["spark.yarn.tags"] = x.executors, x.tags
+		apps[i] = beginApplication(t.Context(), c, append([]string{"--queue", "batch"}, gates[i].args(t, 5)...)...)
+		if i == 0 {
+			apps[0].await(t, "its tasks", 2*time.Minute, func() bool { return gates[0].count("started-") == 5 })
+		}
+	}
+	apps[1].await(t, "the driver's start", 2*time.Minute, func() bool { return gates[1].count("app-") == 1 })
+	id := gates[1].application(t)
+	apps[1].await(t, "the reason", time.Minute, func() bool {
+		why, err := r.Run(t.Context(), "explain", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(why, "4 tasks wait: it begins with 4 at once or waits whole, and there is room for 2")
+	})
+	if n := len(executors(id)); n != 0 {
+		t.Errorf("%d executors of a gang for which there is no room", n)
+	}
+	gates[0].let(t, "open")
+	apps[1].await(t, "its executors", 2*time.Minute, func() bool { return len(executors(id)) == 4 })
+	gates[1].let(t, "open")
+	for _, a := range apps {
+		check(t, said(a.wait(t, r, 2*time.Minute).Stdout), map[string]string{"total": "5"})
+	}
+}

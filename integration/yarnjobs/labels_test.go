@@ -3,48 +3,13 @@ package yarnjobs
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
-	"fairway/integration/cluster"
 )
-
-// restartLabelled has an agent come back with a label in its configuration.
-func (r *rig) restartLabelled(t *testing.T, i int, a cluster.Agent, label string) {
-	t.Helper()
-	if err := r.Agent(i).Stop(); err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(filepath.Join(r.Dir, "fairway.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf := filepath.Join(r.Dir, "labelled.yaml")
-	text := strings.Replace(string(b), "agent: {", "agent: {attributes: {yarn.label: "+label+"}, ", 1)
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(r.Dir, "labelled.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := r.Command(context.WithoutCancel(t.Context()), "agent", "--host", a.Host, "--work-dir", filepath.Join(r.Dir, fmt.Sprintf("agent%d", i+1)), "--end-tasks",
-		"--rack", a.Rack, "--cpus", a.CPU, "--memory", a.Memory)
-	cmd.Env, cmd.Stdout, cmd.Stderr = append(cmd.Env, "FAIRWAY_CONF="+conf), log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-		log.Close()
-	})
-}
 
 // hostsOf are the hosts that a job's containers ran on, with how many.
 func (r *rig) hostsOf(t *testing.T, application string) map[string]int {
@@ -84,7 +49,9 @@ func TestNodeLabels(t *testing.T) {
 	}
 	defer r.stop()
 	last := world.dfs.Hosts[2]
-	r.restartLabelled(t, 2, cluster.Agent{Host: last.Name, Rack: last.Rack, CPU: "4", Memory: "6GiB"}, "gpu")
+	if err := r.Relabel(2, "gpu"); err != nil {
+		t.Fatal(err)
+	}
 	var nodes struct {
 		Nodes struct {
 			Node []struct {
