@@ -1,7 +1,6 @@
 package mapreduce
 
 import (
-	"container/list"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync"
 	"syscall"
 )
 
@@ -129,77 +127,4 @@ func readIndexFile(f *os.File, size int64) (*index, error) {
 		return nil, fmt.Errorf("read index file: %w", err)
 	}
 	return parseIndex(b)
-}
-
-// indexes keeps the indexes that were last used: each of a job's reduces asks for the same ones. A map's output never
-// changes, as no two attempts have one id.
-type indexes struct {
-	mu     sync.Mutex
-	budget int // bytes
-	used   int
-	byKey  map[indexKey]*list.Element
-	order  list.List // of *cached, the last used first
-}
-
-type indexKey struct{ job, attempt string }
-
-type cached struct {
-	key indexKey
-	x   *index
-}
-
-func newIndexes(budget int) *indexes {
-	return &indexes{budget: budget, byKey: map[indexKey]*list.Element{}}
-}
-
-func (c *indexes) get(k indexKey) *index {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.byKey[k]
-	if e == nil {
-		return nil
-	}
-	c.order.MoveToFront(e)
-	return e.Value.(*cached).x
-}
-
-const entryCost = 512 // of an entry beside its records
-
-func (c *indexes) put(k indexKey, x *index) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byKey[k] != nil || len(x.records)+entryCost > c.budget/4 {
-		return
-	}
-	c.byKey[k] = c.order.PushFront(&cached{k, x})
-	c.used += len(x.records) + entryCost
-	for c.used > c.budget {
-		c.remove(c.order.Back())
-	}
-}
-
-// drop forgets one index, after its file could not be opened.
-func (c *indexes) drop(k indexKey) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e := c.byKey[k]; e != nil {
-		c.remove(e)
-	}
-}
-
-// dropJob forgets those of a job that has ended.
-func (c *indexes) dropJob(job string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for k, e := range c.byKey {
-		if k.job == job {
-			c.remove(e)
-		}
-	}
-}
-
-func (c *indexes) remove(e *list.Element) {
-	v := c.order.Remove(e).(*cached)
-	delete(c.byKey, v.key)
-	c.used -= len(v.x.records) + entryCost
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"fairway/adapters/recent"
 )
 
 const (
@@ -129,21 +131,20 @@ func (s *Server) gather(reg *registration, q request) (parts []part, length int6
 
 // find looks one partition up and opens its file.
 func (s *Server) find(reg *registration, job, attempt string, reduce int) (part, error) {
-	key := indexKey{job, attempt}
+	key := recent.Key{Job: job, Name: attempt}
 	for {
-		x := s.indexes.get(key)
-		known := x != nil
+		x, known := s.indexes.Get(key)
 		if !known {
 			var err error
 			if x, err = readIndex(reg, attempt); err != nil {
 				return part{}, fmt.Errorf("output of %s: %w", attempt, err)
 			}
-			s.indexes.put(key, x)
+			s.indexes.Put(key, x, len(x.records))
 		}
 		p := part{attempt: attempt, dir: x.dir}
 		f, size, err := openOwned(x.dir, dataFile(attempt), reg.UID)
 		if err != nil {
-			s.indexes.drop(key)
+			s.indexes.Drop(key)
 			if known && errors.Is(err, fs.ErrNotExist) {
 				continue // the folder that the index was found in may have changed
 			}

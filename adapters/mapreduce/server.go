@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fairway/adapters/kept"
+	"fairway/adapters/recent"
 )
 
 // Name of the service, by which containers bring their job's token and ask for its port.
@@ -47,7 +48,7 @@ type Server struct {
 	log     *zap.Logger
 	metrics *metrics
 	jobs    *jobs
-	indexes *indexes
+	indexes *recent.Cache[*index] // that were last used; a map's output never changes, as no two attempts have one id
 	told    told
 
 	listener net.Listener
@@ -69,7 +70,7 @@ func New(o Options) *Server {
 	s := &Server{
 		options: o, log: o.Log,
 		jobs:    &jobs{kept: kept.Folder{Dir: o.StateDir, MaxBytes: maxState}, byID: map[string]*registration{}},
-		indexes: newIndexes(indexBudget),
+		indexes: recent.New[*index](indexBudget),
 	}
 	s.metrics = newMetrics(o.Registerer, s)
 	return s
@@ -164,7 +165,7 @@ func (s *Server) EndApplication(application string) {
 	if err := s.jobs.drop(id); err != nil {
 		s.log.Warn("a job's registration stays in its file", zap.String("job", id), zap.Error(err))
 	}
-	s.indexes.dropJob(id)
+	s.indexes.DropJob(id)
 }
 
 // Applications lists those that are registered, so that after a restart the caller can end what has ended meanwhile.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"unicode/utf16"
+
+	"fairway/adapters/recent"
 )
 
 // ref names a block, or a run of blocks of one map.
@@ -175,7 +177,7 @@ func (s *Server) open(reg registration, e executor, b ref) (segment, error) {
 	path := e.path(base + ".data")
 	f, size, err := openOwned(reg.Dirs, path, reg.UID)
 	if err != nil {
-		s.indexes.forget(indexKey{reg.Application, index})
+		s.indexes.Drop(recent.Key{Job: reg.Application, Name: index})
 		return segment{}, err
 	}
 	if end > size {

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"fairway/adapters/recent"
 	"fairway/adapters/spark/wire"
 )
 
@@ -224,7 +225,7 @@ func TestSlowReader(t *testing.T) {
 
 func TestIndexBudget(t *testing.T) {
 	r := newRig(t, "")
-	r.s.indexes.budget = 4 * (entryCost + 64)
+	r.s.indexes = indexes{recent.New[index](4 * (recent.EntryCost + 64))}
 	c := r.dial()
 	r.register(c)
 	for m := range 20 {
@@ -234,8 +235,8 @@ func TestIndexBudget(t *testing.T) {
 	for m := range 20 {
 		r.chunks(c, &wire.FetchBlocks{App: testApp, Exec: "1", Shuffle: 1, Maps: []int64{int64(m)}, Reduces: [][]int32{{0, 1, 2}}})
 	}
-	if x := r.s.indexes; x.used > x.budget || len(x.byKey) < 3 || len(x.byKey) > 4 || x.order.Len() != len(x.byKey) {
-		t.Errorf("%d entries of %d bytes, budget %d", len(x.byKey), x.used, x.budget)
+	if n := r.s.indexes.Len(); n < 3 || n > 4 {
+		t.Errorf("%d indexes are kept", n)
 	}
 	if got := r.chunks(c, &wire.FetchBlocks{App: testApp, Exec: "1", Shuffle: 1, Maps: []int64{99}, Reduces: [][]int32{{150, 160}}, Batch: true}); got[0] != "ghabcdefgh" {
 		t.Errorf("of an index too large to keep: %q", got)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"fairway/adapters/recent"
 	"fairway/adapters/spark/wire"
 )
 
@@ -238,7 +239,7 @@ func (c *conn) removeBlocks(m *wire.RemoveBlocks) (wire.Message, error) {
 			continue
 		}
 		if strings.HasSuffix(name, ".index") {
-			c.s.indexes.forget(indexKey{reg.Application, path})
+			c.s.indexes.Drop(recent.Key{Job: reg.Application, Name: path})
 		}
 		n++
 	}

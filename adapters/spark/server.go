@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fairway/adapters/kept"
+	"fairway/adapters/recent"
 )
 
 // Name of the service, by which containers bring their application's secret.
@@ -44,7 +45,7 @@ type Server struct {
 	log     *zap.Logger
 	metrics *metrics
 	apps    *applications
-	indexes *indexes
+	indexes indexes
 	memory  budget
 	told    told
 
@@ -80,7 +81,7 @@ func New(o Options) *Server {
 	s := &Server{
 		options: o, log: o.Log,
 		apps:    &applications{kept: kept.Folder{Dir: o.StateDir, MaxBytes: maxState}, byID: map[string]*application{}},
-		indexes: newIndexes(o.IndexBytes),
+		indexes: indexes{recent.New[index](o.IndexBytes)},
 		memory:  budget{limit: o.RequestBytes},
 		conns:   map[*conn]struct{}{},
 	}
@@ -210,7 +211,7 @@ func (s *Server) EndApplication(application string) {
 	if err := s.apps.drop(application); err != nil {
 		s.log.Warn("an application's registration stays in its file", zap.String("application", application), zap.Error(err))
 	}
-	s.indexes.dropAll(application)
+	s.indexes.DropJob(application)
 }
 
 // Applications lists those that are known, so that after a restart the caller can end what has ended meanwhile.

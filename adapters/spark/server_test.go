@@ -270,7 +270,7 @@ func TestOtherMessages(t *testing.T) {
 	if d := cmp.Diff(&wire.BlocksRemoved{N: 3}, a); err != nil || d != "" {
 		t.Errorf("%v %s", err, d)
 	}
-	if len(r.s.indexes.byKey) != 0 {
+	if r.s.indexes.Len() != 0 {
 		t.Error("the index of a removed file is still there")
 	}
 	for _, bad := range []string{"../rdd_1_1", "rdd_1_1/../../x", "", "x", "rdd_\x00"} {

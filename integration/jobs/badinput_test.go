@@ -93,7 +93,7 @@ func TestMapperFailures(t *testing.T) {
 	write(t, fail, "head -1 >/dev/null\necho this is why >&2\nexit 3\n")
 	refused(t, world.c, []string{"this is why", "3"}, "submit", "mapreduce", "-input", in, "-output", "hdfs:///jobs/fail/out", "-mapper", "sh fail.sh",
 		"-reducer", "sum", "-file", fail, "-D", "mapreduce.map.maxattempts=2")
-	if _, err := world.fs.Stat(t.Context(), "/jobs/fail/out/_SUCCESS"); err == nil {
+	if _, err := world.FS.Stat(t.Context(), "/jobs/fail/out/_SUCCESS"); err == nil {
 		t.Error("a failed job left _SUCCESS")
 	}
 	hang := filepath.Join(t.TempDir(), "hang.sh")
@@ -114,10 +114,10 @@ func TestUnreadableFolder(t *testing.T) {
 		t.Skip("no account nobody")
 	}
 	put(t, "/jobs/secret/in.txt", "x\n")
-	if err := world.fs.Mkdir(t.Context(), "/jobs/locked", 0o700); err != nil {
+	if err := world.FS.Mkdir(t.Context(), "/jobs/locked", 0o700); err != nil {
 		t.Fatal(err)
 	}
-	w, err := world.fs.Create(t.Context(), "/jobs/locked/in.txt", storage.CreateOptions{})
+	w, err := world.FS.Create(t.Context(), "/jobs/locked/in.txt", storage.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestUnreadableFolder(t *testing.T) {
 func TestCorruptBlock(t *testing.T) {
 	text, _ := lines(20_000)
 	put(t, "/jobs/corrupt/in.txt", text)
-	if err := world.dfs.CorruptFile(t.Context(), "/jobs/corrupt/in.txt"); err != nil {
+	if err := world.DFS.CorruptFile(t.Context(), "/jobs/corrupt/in.txt"); err != nil {
 		t.Fatal(err)
 	}
 	oneLine(t, refused(t, world.c, []string{"/jobs/corrupt/in.txt", "corrupt"}, "submit", "mapreduce", "-q", "wordcount", "hdfs:///jobs/corrupt/in.txt",

@@ -12,7 +12,7 @@ import (
 func TestAgentDrained(t *testing.T) {
 	c := faulty(t)
 	ids, want := begun(t, c, "/faults/drained")
-	host := world.dfs.Hosts[0].Name
+	host := world.DFS.Hosts[0].Name
 	out, err := c.Run(t.Context(), "drain", host, "--wait", "-o", "json")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, c.Logs())

@@ -23,7 +23,7 @@ func faulty(t *testing.T) *cluster.Cluster { return faultyIn(t, "") }
 // faultyIn is faulty with its files in a folder, or in one of its own.
 func faultyIn(t *testing.T, dir string) *cluster.Cluster {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Options{Binary: world.binary, Agents: agents(world.dfs.Hosts, "2"), HadoopDir: world.dfs.ConfDir,
+	c, err := cluster.Start(t.Context(), cluster.Options{Binary: world.Binary, Agents: agents(world.DFS.Hosts, "2"), HadoopDir: world.DFS.ConfDir,
 		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n", Dir: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestCoordinatorsAgentKilled(t *testing.T) {
 		}
 	}
 	at := -1
-	for i, h := range world.dfs.Hosts {
+	for i, h := range world.DFS.Hosts {
 		if h.Name == host {
 			at = i
 		}
@@ -191,7 +191,7 @@ func TestAgentCutOffAndBack(t *testing.T) {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	awaitAgent(t, c, world.dfs.Hosts[0].Name, "unreachable")
+	awaitAgent(t, c, world.DFS.Hosts[0].Name, "unreachable")
 	if err := p.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -211,11 +211,11 @@ func awaitAgent(t *testing.T, c *cluster.Cluster, host, state string) {
 func TestDataNodeKilled(t *testing.T) {
 	c := faulty(t)
 	ids, want := begun(t, c, "/faults/datanode")
-	host := world.dfs.Hosts[1].Name
-	if err := world.dfs.StopDataNode(t.Context(), host); err != nil {
+	host := world.DFS.Hosts[1].Name
+	if err := world.DFS.StopDataNode(t.Context(), host); err != nil {
 		t.Fatal(err)
 	}
-	if err := world.dfs.StartDataNode(t.Context(), host); err != nil {
+	if err := world.DFS.StartDataNode(t.Context(), host); err != nil {
 		t.Fatal(err)
 	}
 	finish(t, c, "/faults/datanode", ids, want)
@@ -227,7 +227,7 @@ func TestDiskFull(t *testing.T) {
 	text, want := lines(20_000)
 	folder := fmt.Sprintf("/faults/disk%d", time.Now().UnixNano())
 	in := put(t, folder+"/in", text)
-	blocks, err := world.fs.Blocks(t.Context(), folder+"/in")
+	blocks, err := world.FS.Blocks(t.Context(), folder+"/in")
 	if err != nil || len(blocks) != 1 || len(blocks[0].Replicas) != 1 {
 		t.Fatalf("%v, %v", blocks, err)
 	}
@@ -237,7 +237,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	at := slices.IndexFunc(world.dfs.Hosts, func(h hadoop.Host) bool { return h.Name == host })
+	at := slices.IndexFunc(world.DFS.Hosts, func(h hadoop.Host) bool { return h.Name == host })
 	small := filepath.Join(dir, fmt.Sprintf("agent%d", at+1))
 	if err := os.Mkdir(small, 0o711); err != nil {
 		t.Fatal(err)

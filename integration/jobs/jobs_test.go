@@ -93,7 +93,7 @@ func TestCompressedInputAndGlobs(t *testing.T) {
 		}
 		put(t, "/jobs/z/a2"+tool.suffix, string(out))
 	}
-	list, err := world.fs.List(t.Context(), "/jobs/z")
+	list, err := world.FS.List(t.Context(), "/jobs/z")
 	if err != nil {
 		t.Fatal(err)
 	}

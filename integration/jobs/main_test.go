@@ -11,39 +11,34 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"fairway/adapters/hdfs"
 	v1 "fairway/broker/api/fairwayv1"
-	"fairway/frameworks/storage"
 	"fairway/integration/cluster"
 	"fairway/integration/hadoop"
+	"fairway/integration/testbed"
 )
 
-// One HDFS and one binary serve the package, one cluster the tests without faults.
+// One cluster serves the tests without faults.
 var world struct {
-	dfs    *hadoop.HDFS
-	fs     storage.FS
-	binary string
-	c      *cluster.Cluster
+	*testbed.Testbed
+	c *cluster.Cluster
 }
 
-const blockSize = 1 << 20
-
 func TestMain(m *testing.M) {
-	if os.Getenv("FAIRWAY_INTEGRATION") != "1" {
-		fmt.Println("skipped: needs a JDK and Maven; set FAIRWAY_INTEGRATION=1")
-		os.Exit(0)
-	}
-	os.Exit(func() int {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		defer cancel()
-		stop, err := begin(ctx)
-		defer stop()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "integration/jobs:", err)
-			return 1
+	testbed.Main(m, "a JDK and Maven", 10*time.Minute, func(ctx context.Context) (b *testbed.Testbed, err error) {
+		if world.Testbed, err = testbed.New(ctx, nil); err != nil {
+			return world.Testbed, err
 		}
-		return m.Run()
-	}())
+		world.c, err = cluster.Start(ctx, cluster.Options{Binary: world.Binary, Agents: agents(world.DFS.Hosts, "3"), HadoopDir: world.DFS.ConfDir,
+			Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n"})
+		if err == nil {
+			world.Later(func() {
+				if err := world.c.Stop(); err != nil {
+					fmt.Fprintln(os.Stderr, "stop the cluster:", err)
+				}
+			})
+		}
+		return world.Testbed, err
+	})
 }
 
 func agents(hosts []hadoop.Host, cpu string) []cluster.Agent {
@@ -54,62 +49,10 @@ func agents(hosts []hadoop.Host, cpu string) []cluster.Agent {
 	return list
 }
 
-func begin(ctx context.Context) (stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for i := len(stops) - 1; i >= 0; i-- {
-			stops[i]()
-		}
-	}
-	dir, err := os.MkdirTemp("", "fairway-it-")
-	if err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return stop, err
-	}
-	if world.binary, err = cluster.Build(ctx, filepath.Join(dir, "fairway")); err != nil {
-		return stop, err
-	}
-	in, err := hadoop.Fetch(ctx, "", nil)
-	if err != nil {
-		return stop, err
-	}
-	if world.dfs, err = hadoop.StartHDFS(ctx, in, hadoop.HDFSOptions{BlockSize: blockSize}); err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() { world.dfs.Stop() })
-	if world.fs, err = hdfs.Opener(hdfs.Options{ConfDir: world.dfs.ConfDir})(ctx, "", ""); err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() { world.fs.Close() })
-	world.c, err = cluster.Start(ctx, cluster.Options{Binary: world.binary, Agents: agents(world.dfs.Hosts, "3"), HadoopDir: world.dfs.ConfDir,
-		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}]\n"})
-	if err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() {
-		if err := world.c.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, "stop the cluster:", err)
-		}
-	})
-	return stop, nil
-}
-
 // put writes a file into HDFS.
 func put(t *testing.T, path, text string) string {
 	t.Helper()
-	w, err := world.fs.Create(t.Context(), path, storage.CreateOptions{Overwrite: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	world.Put(t, "", path, text)
 	return "hdfs://" + path
 }
 
@@ -131,7 +74,7 @@ func lines(n int) (string, map[string]int64) {
 // results reads the "key TAB value" lines of an output folder.
 func results(t *testing.T, folder string) map[string]string {
 	t.Helper()
-	list, err := world.fs.List(t.Context(), folder)
+	list, err := world.FS.List(t.Context(), folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +104,7 @@ func results(t *testing.T, folder string) map[string]string {
 
 func read(t *testing.T, path string) string {
 	t.Helper()
-	f, err := world.fs.Open(t.Context(), path)
+	f, err := world.FS.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

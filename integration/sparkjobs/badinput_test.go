@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fairway/integration/spark"
+	"fairway/integration/testbed"
 )
 
 // report is an application as the resource manager's REST interface shows it.
@@ -22,7 +23,7 @@ type report struct {
 
 func (r *rig) application(t *testing.T, id string) report {
 	t.Helper()
-	status, body := fetch(t, "http://"+r.web+"/ws/v1/cluster/apps/"+id)
+	status, body := fetch(t, "http://"+r.Web+"/ws/v1/cluster/apps/"+id)
 	var p struct{ App report }
 	if err := json.Unmarshal([]byte(body), &p); err != nil || status != http.StatusOK {
 		t.Fatalf("%s: %d, %v in %s", id, status, err, body)
@@ -74,11 +75,11 @@ func await(t *testing.T, what string, limit time.Duration, ok func() bool) {
 func TestErrorInDriver(t *testing.T) {
 	r := world.rig
 	t.Run("client", func(t *testing.T) {
-		res := r.fails(t, r.client(withAccount), 2*time.Minute, program(t, "broken.py"))
+		res := r.fails(t, r.client(testbed.WithAccount), 2*time.Minute, program(t, "broken.py"))
 		contains(t, res.Stdout, "ValueError: deliberate error in the driver") // where Spark has Python say it
 	})
 	t.Run("cluster", func(t *testing.T) {
-		c := r.client(withAccount)
+		c := r.client(testbed.WithAccount)
 		c.Conf["spark.yarn.maxAppAttempts"] = "1"
 		res := r.fails(t, c, 2*time.Minute, "--deploy-mode", "cluster", program(t, "broken.py"))
 		contains(t, res.Stderr, "final status: FAILED", "User application exited with status 1")
@@ -92,13 +93,13 @@ func TestErrorInDriver(t *testing.T) {
 // What cannot be is said before anything is submitted.
 func TestRefusedByClient(t *testing.T) {
 	r := world.rig
-	c := r.client(withAccount)
+	c := r.client(testbed.WithAccount)
 	c.Conf["spark.executor.memory"] = "7g" // agents have 6 GiB
 	res := r.fails(t, c, time.Minute, world.spark.Example("pi.py"))
 	contains(t, res.Stderr, "Required executor memory (7168 MB)", "is above the max threshold (6144 MB) of this cluster")
-	res = r.fails(t, r.client(withAccount), time.Minute, "--deploy-mode", "cluster", "/no/such/script.py")
+	res = r.fails(t, r.client(testbed.WithAccount), time.Minute, "--deploy-mode", "cluster", "/no/such/script.py")
 	contains(t, res.Stderr, "/no/such/script.py", "does not exist")
-	res = r.fails(t, r.client(withAccount), time.Minute, "--queue", "nosuch", world.spark.Example("pi.py"))
+	res = r.fails(t, r.client(testbed.WithAccount), time.Minute, "--queue", "nosuch", world.spark.Example("pi.py"))
 	contains(t, res.Stderr, "to unknown queue: nosuch")
 }
 
@@ -108,7 +109,7 @@ func TestRoleIsFull(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	g := newGate(t)
-	a := beginApplication(ctx, r.client(withAccount), append([]string{"--queue", "full"}, g.args(t, 2, "go")...)...)
+	a := beginApplication(ctx, r.client(testbed.WithAccount), append([]string{"--queue", "full"}, g.args(t, 2, "go")...)...)
 	a.await(t, "the driver's start", 2*time.Minute, func() bool { return g.count("app-") == 1 })
 	g.let(t, "go")
 	id := g.application(t)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 // text makes n lines of words, and their counts.
@@ -40,14 +42,14 @@ func check(t *testing.T, got, want map[string]string) {
 func TestDataFrames(t *testing.T) {
 	const lines = 360_000 // some six blocks, two on each host
 	body, counts := text(lines)
-	base := home(withoutAccount, "frames")
-	put(t, withoutAccount, base+"/words/in.txt", body)
-	put(t, withoutAccount, base+"/names/in.csv", "x1,one\nx2,two\nnone,three\n")
-	c := world.rig.serviced(withoutAccount)
+	base := home(testbed.WithoutAccount, "frames")
+	world.Put(t, testbed.WithoutAccount, base+"/words/in.txt", body)
+	world.Put(t, testbed.WithoutAccount, base+"/names/in.csv", "x1,one\nx2,two\nnone,three\n")
+	c := world.rig.serviced(testbed.WithoutAccount)
 	c.Conf["spark.dynamicAllocation.maxExecutors"] = "3"
 	c.Conf["spark.dynamicAllocation.executorIdleTimeout"] = "60s"
 	c.Conf["spark.locality.wait"] = "30s" // an executor may start much later than another on a busy machine
-	c.Conf["spark.sql.files.maxPartitionBytes"] = strconv.Itoa(blockSize)
+	c.Conf["spark.sql.files.maxPartitionBytes"] = strconv.Itoa(testbed.BlockSize)
 	c.Conf["spark.sql.files.openCostInBytes"] = "0"
 	res := world.rig.submit(t, c, 5*time.Minute, program(t, "frames.py"), base)
 	got := said(res.Stdout)
@@ -76,7 +78,7 @@ func TestDataFrames(t *testing.T) {
 	if n < 1000 { // and one or two that add up
 		t.Errorf("%d tiny tasks", n)
 	}
-	parts, err := world.fs.List(t.Context(), base+"/parquet")
+	parts, err := world.FS.List(t.Context(), base+"/parquet")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,15 +111,15 @@ func (h history) levels(stages string) map[string]int {
 // A JVM's main class in both modes.
 func TestJavaClass(t *testing.T) {
 	body, counts := text(20_000)
-	file := home(withAccount, "java/in.txt")
-	put(t, withAccount, file, body)
+	file := home(testbed.WithAccount, "java/in.txt")
+	world.Put(t, testbed.WithAccount, file, body)
 	jar, err := world.spark.Jar(t.Context(), folder(t, 0o755), program(t, "Words.java"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, mode := range []string{"client", "cluster"} {
 		t.Run(mode, func(t *testing.T) {
-			res := world.rig.submit(t, world.rig.client(withAccount), 2*time.Minute, "--deploy-mode", mode, "--class", "Words", jar, file, "x3")
+			res := world.rig.submit(t, world.rig.client(testbed.WithAccount), 2*time.Minute, "--deploy-mode", mode, "--class", "Words", jar, file, "x3")
 			out := res.Stdout
 			if mode == "cluster" {
 				out = world.rig.logs(t, res.Application)
@@ -132,7 +134,7 @@ func TestJavaClass(t *testing.T) {
 // folder is one that every account can read, or write too; it goes with the tests.
 func folder(t *testing.T, mode os.FileMode) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(world.dir, "folder-")
+	dir, err := os.MkdirTemp(world.Dir, "folder-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,9 +146,9 @@ func folder(t *testing.T, mode os.FileMode) string {
 
 // spark-sql makes a table in HDFS, fills it and reads it.
 func TestSQL(t *testing.T) {
-	c := world.rig.client(withAccount)
+	c := world.rig.client(testbed.WithAccount)
 	c.Dir = folder(t, 0o755) // the metastore is made where it runs
-	c.Conf["spark.sql.warehouse.dir"] = world.dfs.URL() + home(withAccount, "warehouse")
+	c.Conf["spark.sql.warehouse.dir"] = world.DFS.URL() + home(testbed.WithAccount, "warehouse")
 	ctx, cancel := within(t, 3*time.Minute)
 	defer cancel()
 	res, err := c.Run(ctx, "spark-sql", "-e", `create table fruit (name string, n int) using parquet;
@@ -158,7 +160,7 @@ select name, sum(n) as total from fruit group by name order by name;`)
 	if !strings.Contains(res.Stdout, "apple\t8\npear\t4\n") {
 		t.Errorf("spark-sql printed %q\n%s", res.Stdout, tail(res.Stderr))
 	}
-	list, err := world.fs.List(t.Context(), home(withAccount, "warehouse/fruit"))
+	list, err := world.FS.List(t.Context(), home(testbed.WithAccount, "warehouse/fruit"))
 	if err != nil || len(list) < 2 {
 		t.Errorf("the table's folder holds %v, %v", list, err)
 	}
@@ -182,9 +184,9 @@ func TestFilesAndArchives(t *testing.T) {
 	for _, mode := range []string{"client", "cluster"} {
 		t.Run(mode, func(t *testing.T) {
 			if mode == "client" {
-				long(t)
+				testbed.Long(t)
 			}
-			res := world.rig.submit(t, world.rig.client(withoutAccount), 2*time.Minute, "--deploy-mode", mode,
+			res := world.rig.submit(t, world.rig.client(testbed.WithoutAccount), 2*time.Minute, "--deploy-mode", mode,
 				"--py-files", single+","+packaged, "--archives", bundle+"#bundle", "--files", side, program(t, "files.py"))
 			out := res.Stdout
 			if mode == "cluster" {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fairway/integration/spark"
+	"fairway/integration/testbed"
 )
 
 // drained is a driver with a shuffle that is read twice: drained.py FOLDER. In between it leaves the file "left" and waits for
@@ -57,7 +58,7 @@ func begunToDrain(t *testing.T, c *spark.Client) (a *application, g gate, id, ho
 	a = beginApplication(t.Context(), c, file, g.dir)
 	a.await(t, "the first half", 3*time.Minute, func() bool { return g.count("left") == 1 })
 	id = g.application(t)
-	for _, h := range hosts() {
+	for _, h := range testbed.Hosts() {
 		if n := len(onDrained(id, h.Name)); n > 0 && n < 4 && len(processes(launcherClass, onHost(h.Name), r.Dir)) == 0 {
 			host = h.Name
 		}
@@ -76,7 +77,7 @@ func begunToDrain(t *testing.T, c *spark.Client) (a *application, g gate, id, ho
 		t.Fatalf("%v\n%s", err, out)
 	}
 	a.await(t, "the node's decommissioning", 30*time.Second, func() bool {
-		status, page := fetch(t, "http://"+r.web+"/ws/v1/cluster/nodes?states=DECOMMISSIONING")
+		status, page := fetch(t, "http://"+r.Web+"/ws/v1/cluster/nodes?states=DECOMMISSIONING")
 		var list struct {
 			Nodes struct {
 				Node []struct {
@@ -113,8 +114,8 @@ const saidDecommission = "Decommission executors" // by the driver, of those who
 // Without the shuffle service Spark has its executors on a host that is drained hand their shuffle output to others, and they
 // end by themselves: nothing is computed again. Others come, elsewhere.
 func TestSparkDrained(t *testing.T) {
-	long(t)
-	a, g, id, host := begunToDrain(t, world.rig.client(withAccount))
+	testbed.Long(t)
+	a, g, id, host := begunToDrain(t, world.rig.client(testbed.WithAccount))
 	a.await(t, "the executors' end", 2*time.Minute, func() bool { return len(onDrained(id, host)) == 0 })
 	g.let(t, "go")
 	res := a.wait(t, world.rig, 3*time.Minute)
@@ -126,9 +127,9 @@ func TestSparkDrained(t *testing.T) {
 
 // With the shuffle service Spark leaves executors on such a host alone (SPARK-39018): they go on to the end of the job.
 func TestSparkDrainedWithShuffleService(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r := world.rig
-	c := r.client(withAccount)
+	c := r.client(testbed.WithAccount)
 	c.Conf["spark.shuffle.service.enabled"], c.Conf["spark.shuffle.service.port"] = "true", strconv.Itoa(r.shuffle)
 	a, g, _, _ := begunToDrain(t, c)
 	g.let(t, "go")

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 func kill(t *testing.T, p process) {
@@ -20,7 +22,7 @@ func kill(t *testing.T, p process) {
 func TestExecutorKilled(t *testing.T) {
 	r := world.rig
 	g := newGate(t)
-	c := r.client(withAccount)
+	c := r.client(testbed.WithAccount)
 	c.Conf["spark.yarn.tags"], c.Conf["spark.yarn.priority"] = "one,two", "3"
 	a := beginApplication(t.Context(), c, g.args(t, 2)...)
 	a.await(t, "the tasks' start", 2*time.Minute, func() bool { return g.count("started-") == 2 })
@@ -48,7 +50,7 @@ func TestExecutorKilled(t *testing.T) {
 func TestDriverKilled(t *testing.T) {
 	r := world.rig
 	g := newGate(t)
-	a := beginApplication(t.Context(), r.client(withAccount), append([]string{"--deploy-mode", "cluster"}, g.args(t, 2)...)...)
+	a := beginApplication(t.Context(), r.client(testbed.WithAccount), append([]string{"--deploy-mode", "cluster"}, g.args(t, 2)...)...)
 	a.await(t, "the tasks' start", 2*time.Minute, func() bool { return g.count("started-") == 2 })
 	drivers := processes(driverClass, "CONTAINER_ID=", r.Dir)
 	if len(drivers) != 1 {
@@ -72,7 +74,7 @@ func TestDriverThatDiesLeavesNoExecutor(t *testing.T) {
 	for _, mode := range []string{"client", "cluster"} {
 		t.Run(mode, func(t *testing.T) {
 			g := newGate(t)
-			c := r.client(withAccount)
+			c := r.client(testbed.WithAccount)
 			c.Conf["spark.yarn.maxAppAttempts"] = "1"
 			a := beginApplication(t.Context(), c, append([]string{"--deploy-mode", mode}, g.args(t, 2)...)...)
 			a.await(t, "the tasks' start", 2*time.Minute, func() bool { return g.count("started-") == 2 })
@@ -108,9 +110,9 @@ func TestBrokerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	g := newGate(t)
-	a := beginApplication(t.Context(), r.client(withAccount), g.args(t, 2)...)
+	a := beginApplication(t.Context(), r.client(testbed.WithAccount), g.args(t, 2)...)
 	a.await(t, "the tasks' start", 2*time.Minute, func() bool { return g.count("started-") == 2 })
 	id := g.application(t)
 	r.Broker().Kill()
@@ -132,21 +134,21 @@ func TestBrokerKilled(t *testing.T) {
 
 // A host is lost with an executor on it.
 func TestAgentKilled(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "node_expiry: 10s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	g := newGate(t)
-	c := r.serviced(withAccount)
+	c := r.serviced(testbed.WithAccount)
 	c.Conf["spark.dynamicAllocation.minExecutors"] = "3"
 	c.Conf["spark.dynamicAllocation.maxExecutors"] = "3"
 	a := beginApplication(t.Context(), c, g.args(t, 6)...)
 	a.await(t, "the tasks' start", 2*time.Minute, func() bool { return g.count("started-") == 3 })
 	id := g.application(t)
 	victim := -1
-	for i, h := range hosts() {
+	for i, h := range testbed.Hosts() {
 		if len(processes(launcherClass, onHost(h.Name), r.Dir)) == 0 && len(processes(executorClass, onHost(h.Name), id)) > 0 {
 			victim = i
 		}
@@ -155,7 +157,7 @@ func TestAgentKilled(t *testing.T) {
 		t.Fatal("all executors are where the master is")
 	}
 	r.Agent(victim).Kill()
-	for _, p := range processes(onHost(hosts()[victim].Name), r.Dir) { // the host is lost, not only the agent
+	for _, p := range processes(onHost(testbed.Hosts()[victim].Name), r.Dir) { // the host is lost, not only the agent
 		_ = syscall.Kill(p.pid, syscall.SIGKILL)
 	}
 	g.let(t, "open")

@@ -7,18 +7,20 @@ import (
 	"time"
 
 	v1 "fairway/broker/api/fairwayv1"
+
+	"fairway/integration/testbed"
 )
 
 // Agents declare a GPU each, which none has. An executor that wants one is given one where its client knows of
 // yarn.io/gpu (yarn.resource-types); a client that does not warns and asks for none, as on YARN. Either way Spark hands the
 // addresses of its own discovery to the task.
 func TestGPU(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "", "FAIRWAY_AGENT_RESOURCES_GPUS=1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	dir := folder(t, 0o755)
 	discovery := filepath.Join(dir, "discover.sh")
 	if err := os.WriteFile(discovery, []byte("#!/bin/sh\necho '{\"name\": \"gpu\", \"addresses\": [\"7\"]}'\n"), 0o755); err != nil {
@@ -28,7 +30,7 @@ func TestGPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	knows := filepath.Join(dir, "conf")
-	if err := os.CopyFS(knows, os.DirFS(r.confDir)); err != nil {
+	if err := os.CopyFS(knows, os.DirFS(r.ConfDir)); err != nil {
 		t.Fatal(err)
 	}
 	types := "<configuration><property><name>yarn.resource-types</name><value>yarn.io/gpu</value></property></configuration>\n"
@@ -38,10 +40,10 @@ func TestGPU(t *testing.T) {
 	for name, x := range map[string]struct {
 		conf string
 		gpus int64
-	}{"with resource types": {knows, 1}, "without": {r.confDir, 0}} {
+	}{"with resource types": {knows, 1}, "without": {r.ConfDir, 0}} {
 		t.Run(name, func(t *testing.T) {
 			g := newGate(t)
-			c := r.client(withAccount)
+			c := r.client(testbed.WithAccount)
 			c.ConfDir = x.conf
 			for k, v := range map[string]string{
 				"spark.executor.instances": "1", "spark.executor.resource.gpu.amount": "1", "spark.task.resource.gpu.amount": "1",

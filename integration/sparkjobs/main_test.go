@@ -2,7 +2,6 @@ package sparkjobs
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,90 +9,34 @@ import (
 	"testing"
 	"time"
 
-	"fairway/adapters/hdfs"
-	"fairway/frameworks/storage"
 	"fairway/integration/cluster"
-	"fairway/integration/hadoop"
 	"fairway/integration/spark"
+	"fairway/integration/testbed"
 )
 
-// One HDFS, one binary and one cluster serve the tests without faults.
+// One cluster serves the tests without faults.
 var world struct {
-	in     hadoop.Install
-	spark  spark.Install
-	dfs    *hadoop.HDFS
-	fs     storage.FS // as the superuser
-	binary string
-	dir    string
-	rig    *rig
+	*testbed.Testbed
+	spark spark.Install
+	rig   *rig
 }
-
-// Accounts of the tests: one that every Linux has, and one that none has.
-const (
-	withAccount    = "daemon"
-	withoutAccount = "alice"
-)
-
-const blockSize = 1 << 20
 
 func TestMain(m *testing.M) {
-	if os.Getenv("FAIRWAY_INTEGRATION") != "1" {
-		fmt.Println("skipped: needs a JDK, Maven and Python; set FAIRWAY_INTEGRATION=1")
-		os.Exit(0)
-	}
-	os.Exit(func() int {
-		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
-		defer cancel()
-		stop, err := begin(ctx)
-		defer stop()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "integration/sparkjobs:", err)
-			return 1
+	testbed.Main(m, "a JDK, Maven and Python", 8*time.Minute, func(ctx context.Context) (b *testbed.Testbed, err error) {
+		if world.Testbed, err = testbed.New(ctx, testbed.Hosts()); err != nil {
+			return world.Testbed, err
 		}
-		return m.Run()
-	}())
-}
-
-func begin(ctx context.Context) (stop func(), err error) {
-	var stops []func()
-	stop = func() {
-		for i := len(stops) - 1; i >= 0; i-- {
-			stops[i]()
+		if world.spark, err = spark.Fetch(ctx, "", version(), nil); err != nil {
+			return world.Testbed, err
 		}
-	}
-	if world.dir, err = os.MkdirTemp("", "fairway-spark-it-"); err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() { os.RemoveAll(world.dir) })
-	if err := os.Chmod(world.dir, 0o755); err != nil {
-		return stop, err
-	}
-	if world.binary, err = cluster.Build(ctx, filepath.Join(world.dir, "fairway")); err != nil {
-		return stop, err
-	}
-	if world.in, err = hadoop.Fetch(ctx, "", nil); err != nil {
-		return stop, err
-	}
-	if world.spark, err = spark.Fetch(ctx, "", version(), nil); err != nil {
-		return stop, err
-	}
-	// The hosts are addresses: every process resolves them, and each agent listens on its own.
-	if world.dfs, err = hadoop.StartHDFS(ctx, world.in, hadoop.HDFSOptions{BlockSize: blockSize, DataNodes: hosts()}); err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() { world.dfs.Stop() })
-	if world.fs, err = hdfs.Opener(hdfs.Options{ConfDir: world.dfs.ConfDir})(ctx, "", ""); err != nil {
-		return stop, err
-	}
-	stops = append(stops, func() { world.fs.Close() })
-	if err := world.fs.Mkdir(ctx, "/tmp/logs", os.ModeSticky|0o777); err != nil { // as an operator sets a cluster up
-		return stop, err
-	}
-	if world.rig, err = startRig(ctx, ""); err != nil {
-		return stop, err
-	}
-	stops = append(stops, world.rig.stop)
-	return stop, nil
+		if err := world.FS.Mkdir(ctx, "/tmp/logs", os.ModeSticky|0o777); err != nil { // as an operator sets a cluster up
+			return world.Testbed, err
+		}
+		if world.rig, err = startRig(ctx, ""); err == nil {
+			world.Later(world.rig.End)
+		}
+		return world.Testbed, err
+	})
 }
 
 // version of Spark: FAIRWAY_SPARK=4 takes the newest, as make test-long does in a second run.
@@ -104,24 +47,10 @@ func version() string {
 	return spark.Version
 }
 
-// long leaves a test to make test-long.
-func long(t *testing.T) {
-	t.Helper()
-	if os.Getenv("FAIRWAY_LONG") != "1" {
-		t.Skip("part of make test-long, as it takes minutes")
-	}
-}
-
-func hosts() []hadoop.Host {
-	return []hadoop.Host{{Name: "127.0.1.1", Rack: "/rack1"}, {Name: "127.0.1.2", Rack: "/rack1"}, {Name: "127.0.1.3", Rack: "/rack2"}}
-}
-
-// rig is a Fairway cluster with YARN's face and the configuration folder of its clients.
+// rig is a cluster whose applications leave event logs.
 type rig struct {
-	*cluster.Cluster
-	confDir string
-	events  string // folder of the applications' event logs
-	web     string // host:port of the ResourceManager's pages
+	*testbed.Cluster
+	events  string // folder of the event logs
 	shuffle int    // port of the shuffle service
 }
 
@@ -131,42 +60,20 @@ func startRig(ctx context.Context, more string, env ...string) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(world.dir, "rig-")
+	events, err := os.MkdirTemp(world.Dir, "events-")
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{confDir: filepath.Join(dir, "conf"), events: filepath.Join(dir, "events"), web: yarn.Web(), shuffle: yarn.SparkShuffle()}
-	if err := os.Mkdir(r.events, 0o777); err != nil {
+	if err := os.Chmod(events, 0o777); err != nil { // whatever the umask is
 		return nil, err
 	}
-	for folder, mode := range map[string]os.FileMode{dir: 0o755, r.events: 0o777} { // whatever the umask is
-		if err := os.Chmod(folder, mode); err != nil {
-			return nil, err
-		}
-	}
-	if err := world.in.ClientConf(r.confDir, world.dfs, yarn.Addresses()); err != nil {
-		return nil, err
-	}
-	var agents []cluster.Agent
-	for _, h := range world.dfs.Hosts {
-		agents = append(agents, cluster.Agent{Host: h.Name, Rack: h.Rack, CPU: "3", Memory: "6GiB"})
-	}
-	r.Cluster, err = cluster.Start(ctx, cluster.Options{
-		Binary: world.binary, Agents: agents, HadoopDir: r.confDir, Env: env,
-		Config: "roles: [{path: analytics, weight: 2}, {path: batch, weight: 1}, {path: full, limit: {cpu: 1}}]\n" + yarn.Config(more) + "log: {level: debug, format: console}\n",
-	})
-	return r, err
-}
-
-func (r *rig) stop() {
-	if err := r.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop the cluster:", err)
-	}
+	c, err := world.Start(ctx, testbed.Options{YARN: yarn, Roles: "{path: analytics, weight: 2}, {path: batch, weight: 1}, {path: full, limit: {cpu: 1}}", CPU: "3", More: more, Env: env})
+	return &rig{c, events, yarn.SparkShuffle()}, err
 }
 
 // client is a user's Spark client of the rig: two small executors, and an event log that the tests read.
 func (r *rig) client(user string) *spark.Client {
-	c := world.spark.Client(r.confDir, user)
+	c := world.spark.Client(r.ConfDir, user)
 	const quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" // these JVMs live for seconds
 	for k, v := range map[string]string{
 		"spark.driver.extraJavaOptions": quick, "spark.yarn.am.extraJavaOptions": quick, "spark.executor.extraJavaOptions": quick,
@@ -225,26 +132,6 @@ func program(t *testing.T, name string) string {
 }
 
 func home(user, name string) string { return "/user/" + user + "/" + name }
-
-// put writes a file into HDFS for user.
-func put(t *testing.T, user, path, text string) {
-	t.Helper()
-	f, err := hdfs.Opener(hdfs.Options{ConfDir: world.dfs.ConfDir})(t.Context(), "", user)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	w, err := f.Create(t.Context(), path, storage.CreateOptions{Overwrite: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(text)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // said are the lines "name=value" that a driver printed.
 func said(out string) map[string]string {

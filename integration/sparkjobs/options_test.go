@@ -9,18 +9,20 @@ import (
 	"time"
 
 	v1 "fairway/broker/api/fairwayv1"
+
+	"fairway/integration/testbed"
 )
 
 // A client that says nothing of Spark's jars uploads its own to HDFS, and takes them away again.
 func TestJarsAreUploaded(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r := world.rig
-	c := r.client(withAccount)
+	c := r.client(testbed.WithAccount)
 	delete(c.Conf, "spark.yarn.jars")
 	res := r.submit(t, c, 4*time.Minute, "--deploy-mode", "cluster", world.spark.Example("pi.py"), "4")
 	contains(t, res.Stderr, "Neither spark.yarn.jars nor spark.yarn.archive is set")
 	checkPi(t, r.logs(t, res.Application))
-	list, err := world.fs.List(t.Context(), home(withAccount, ".sparkStaging"))
+	list, err := world.FS.List(t.Context(), home(testbed.WithAccount, ".sparkStaging"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +35,7 @@ func TestJarsAreUploaded(t *testing.T) {
 
 // The main class comes from a package of a Maven repository.
 func TestPackages(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	dir := folder(t, 0o755)
 	jar, err := world.spark.Jar(t.Context(), dir, program(t, "Words.java"))
 	if err != nil {
@@ -56,9 +58,9 @@ func TestPackages(t *testing.T) {
 		}
 	}
 	body, counts := text(1000)
-	file := home(withAccount, "packages/in.txt")
-	put(t, withAccount, file, body)
-	c := world.rig.client(withAccount)
+	file := home(testbed.WithAccount, "packages/in.txt")
+	world.Put(t, testbed.WithAccount, file, body)
+	c := world.rig.client(testbed.WithAccount)
 	c.Conf["spark.jars.ivy"] = folder(t, 0o777)
 	res := world.rig.submit(t, c, 3*time.Minute, "--deploy-mode", "cluster", "--packages", "org.example:words:1.0", "--repositories", "file://"+filepath.Join(dir, "repository"),
 		"--class", "Words", empty, file, "alpha")
@@ -67,8 +69,8 @@ func TestPackages(t *testing.T) {
 
 // Executors that are packed on one host read each other's output from its disk: the shuffle service tells them where it lies.
 func TestPackedExecutorsReadLocally(t *testing.T) {
-	long(t)
-	c := world.rig.serviced(withAccount)
+	testbed.Long(t)
+	c := world.rig.serviced(testbed.WithAccount)
 	c.Conf["spark.dynamicAllocation.minExecutors"], c.Conf["spark.dynamicAllocation.maxExecutors"] = "2", "2"
 	c.Conf["spark.yarn.tags"] = "fairway.placement=pack"
 	res := world.rig.submit(t, c, 2*time.Minute, program(t, "exchange.py"), "8")
@@ -80,12 +82,12 @@ func TestPackedExecutorsReadLocally(t *testing.T) {
 
 // Executors and masters run where the label is that an application names; one that no agent has is refused at the user's terminal.
 func TestNodeLabels(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	if err := r.Relabel(2, "gpu"); err != nil {
 		t.Fatal(err)
 	}
@@ -99,10 +101,10 @@ func TestNodeLabels(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	c := r.client(withAccount)
+	c := r.client(testbed.WithAccount)
 	c.Conf["spark.yarn.am.nodeLabelExpression"], c.Conf["spark.yarn.executor.nodeLabelExpression"] = "gpu", "gpu"
 	res := r.submit(t, c, 2*time.Minute, "--deploy-mode", "cluster", world.spark.Example("pi.py"), "4")
-	last := hosts()[2].Name
+	last := testbed.Hosts()[2].Name
 	if h := r.history(t, res.Application); len(h.hosts) != 1 || h.hosts[last] != 4 {
 		t.Errorf("tasks on %v, want all on %s", h.hosts, last)
 	}

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"fairway/integration/testbed"
 )
 
 // fetch returns a page of http://.
@@ -32,7 +34,7 @@ func fetch(t *testing.T, url string) (status int, body string) {
 // executors by the links that it gives, and what it was submitted with.
 func (r *rig) checkPages(t *testing.T, id string) {
 	t.Helper()
-	proxy := "http://" + r.web + "/proxy/" + id
+	proxy := "http://" + r.Web + "/proxy/" + id
 	if status, page := fetch(t, proxy+"/jobs/"); status != http.StatusOK || !strings.Contains(page, "Spark Jobs") || !strings.Contains(page, "/proxy/"+id+"/stages/") {
 		t.Errorf("the driver's page through the proxy: %d\n%.400s", status, page)
 	}
@@ -56,7 +58,7 @@ func (r *rig) checkPages(t *testing.T, id string) {
 	if links < 4 {
 		t.Errorf("%d links to logs of two executors: %+v", links, list)
 	}
-	if app := r.application(t, id); app.Tags != "one,two" || app.Priority != 3 || app.User != withAccount || app.Type != "SPARK" || app.State != "RUNNING" {
+	if app := r.application(t, id); app.Tags != "one,two" || app.Priority != 3 || app.User != testbed.WithAccount || app.Type != "SPARK" || app.State != "RUNNING" {
 		t.Errorf("the application is %+v", app)
 	}
 }

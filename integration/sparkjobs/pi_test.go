@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 // checkPi looks for what pi.py prints.
@@ -23,7 +25,7 @@ func checkPi(t *testing.T, text string) {
 }
 
 func TestPiInClientMode(t *testing.T) {
-	res := world.rig.submit(t, world.rig.client(withAccount), 2*time.Minute, world.spark.Example("pi.py"), "4")
+	res := world.rig.submit(t, world.rig.client(testbed.WithAccount), 2*time.Minute, world.spark.Example("pi.py"), "4")
 	checkPi(t, res.Stdout)
 	h := world.rig.history(t, res.Application)
 	if h.tasks() != 4 || len(h.failed) != 0 || !h.ended {
@@ -42,7 +44,7 @@ func TestPiInClientMode(t *testing.T) {
 
 func TestPiInClusterMode(t *testing.T) {
 	r := world.rig
-	res := r.submit(t, r.client(withAccount), 2*time.Minute, "--deploy-mode", "cluster", world.spark.Example("pi.py"), "4")
+	res := r.submit(t, r.client(testbed.WithAccount), 2*time.Minute, "--deploy-mode", "cluster", world.spark.Example("pi.py"), "4")
 	if !strings.Contains(res.Stderr, "final status: SUCCEEDED") {
 		t.Errorf("the client does not say how it ended:\n%s", tail(res.Stderr))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/integration/testbed"
 )
 
 // Two applications in roles of weights 2 and 1 want more than there is, with dynamic allocation: the nine processors go six
@@ -18,13 +19,13 @@ func TestTwoRoles(t *testing.T) {
 	roles := [2]string{"analytics", "batch"}
 	for i, queue := range roles {
 		gates[i] = newGate(t)
-		apps[i] = beginApplication(t.Context(), r.serviced(withAccount), append([]string{"--queue", queue}, gates[i].args(t, 12, "go")...)...)
+		apps[i] = beginApplication(t.Context(), r.serviced(testbed.WithAccount), append([]string{"--queue", queue}, gates[i].args(t, 12, "go")...)...)
 	}
 	for i, a := range apps {
 		a.await(t, "the driver's start", 2*time.Minute, func() bool { return gates[i].count("app-") == 1 })
 	}
-	out, err := r.Run(t.Context(), "submit", "mapreduce", "--maps", "20", "--input-format", "none", "--output", world.dfs.URL()+home(withAccount, "held"),
-		"--mapper", "sleep 300", "--reducer", "NONE", "--map-cpus", "1", "--map-memory", "256MiB", "--user", withAccount, "--detach")
+	out, err := r.Run(t.Context(), "submit", "mapreduce", "--maps", "20", "--input-format", "none", "--output", world.DFS.URL()+home(testbed.WithAccount, "held"),
+		"--mapper", "sleep 300", "--reducer", "NONE", "--map-cpus", "1", "--map-memory", "256MiB", "--user", testbed.WithAccount, "--detach")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, r.Logs())
 	}
@@ -90,12 +91,12 @@ func (r *rig) waiting(t *testing.T, path string) uint32 {
 // An application has all of the cluster when one of another role comes: it loses what is above its share, its executors with
 // status -102, which Spark counts against nobody: no task may fail here, and none does.
 func TestExecutorsArePreempted(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "preemption_grace: 2s", "FAIRWAY_BROKER_RECLAIM_AFTER=6s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	var gates [2]gate
 	var apps [2]*application
 	for i, x := range []struct {
@@ -103,7 +104,7 @@ func TestExecutorsArePreempted(t *testing.T) {
 		tasks int // that run once it has come
 	}{{"analytics", 8}, {"batch", 2}} { // nine processors, one for each master
 		gates[i] = newGate(t)
-		c := r.serviced(withAccount)
+		c := r.serviced(testbed.WithAccount)
 		c.Conf["spark.task.maxFailures"] = "1"
 		apps[i] = beginApplication(t.Context(), c, append([]string{"--queue", x.queue}, gates[i].args(t, 12)...)...)
 		apps[i].await(t, "its tasks", 3*time.Minute, func() bool { return gates[i].count("started-") >= x.tasks })
@@ -133,13 +134,13 @@ func TestExecutorsArePreempted(t *testing.T) {
 
 // A gang has none of its executors while there is room for two of four, and all of them when another application has ended.
 func TestGang(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r := world.rig
 	var gates [2]gate
 	var apps [2]*application
 	for i, x := range []struct{ executors, tags string }{{"5", ""}, {"4", "fairway.gang"}} { // nine processors, one for each master
 		gates[i] = newGate(t)
-		c := r.client(withAccount)
+		c := r.client(testbed.WithAccount)
 		c.Conf["spark.executor.instances"], c.Conf["spark.yarn.tags"] = x.executors, x.tags
 		apps[i] = beginApplication(t.Context(), c, append([]string{"--queue", "batch"}, gates[i].args(t, 5)...)...)
 		if i == 0 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fairway/integration/spark"
+	"fairway/integration/testbed"
 )
 
 // Executors leave between the two halves of a shuffle, and what they wrote is read from the agents' shuffle service: nothing is
@@ -22,9 +23,9 @@ func TestShuffleService(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "aes" || name == "sealed" {
-				long(t)
+				testbed.Long(t)
 			}
-			c := world.rig.serviced(withAccount)
+			c := world.rig.serviced(testbed.WithAccount)
 			c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
 			for k, v := range conf {
 				c.Conf[k] = v
@@ -58,27 +59,27 @@ func checkShuffle(t *testing.T, r *rig, res spark.Result) {
 // Every agent is killed and started again after the executors have left: what they wrote is still served, to who knows the
 // application's secret.
 func TestShuffleServiceAfterRestart(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	g := newGate(t)
-	c := r.serviced(withAccount)
+	c := r.serviced(testbed.WithAccount)
 	c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
 	c.Conf["spark.authenticate"] = "true"
 	a := beginApplication(t.Context(), c, program(t, "shuffle.py"), "4", g.dir)
 	a.await(t, "the executors' leaving", 4*time.Minute, func() bool { return g.count("left") == 1 })
-	for i := range hosts() {
+	for i := range testbed.Hosts() {
 		r.Agent(i).Kill()
 	}
-	for i := range hosts() {
+	for i := range testbed.Hosts() {
 		if err := r.StartAgent(i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := r.WaitAgents(t.Context(), len(hosts())); err != nil {
+	if err := r.WaitAgents(t.Context(), len(testbed.Hosts())); err != nil {
 		t.Fatal(err)
 	}
 	g.let(t, "go")
@@ -87,8 +88,8 @@ func TestShuffleServiceAfterRestart(t *testing.T) {
 
 // What is kept on disk is read from the shuffle service after its executors have gone, where the client says so.
 func TestPersistedBlocks(t *testing.T) {
-	long(t)
-	c := world.rig.serviced(withAccount)
+	testbed.Long(t)
+	c := world.rig.serviced(testbed.WithAccount)
 	c.Conf["spark.dynamicAllocation.maxExecutors"] = "2"
 	c.Conf["spark.shuffle.service.fetch.rdd.enabled"] = "true"
 	res := world.rig.submit(t, c, 4*time.Minute, program(t, "persisted.py"), "4")
@@ -100,7 +101,7 @@ func TestPersistedBlocks(t *testing.T) {
 // refused fails the test if a shuffle service has complained about an application.
 func refused(t *testing.T, r *rig, id string) {
 	t.Helper()
-	for _, h := range hosts() {
+	for _, h := range testbed.Hosts() {
 		log, err := os.ReadFile(filepath.Join(r.Dir, h.Name+".log"))
 		if err != nil {
 			t.Fatal(err)

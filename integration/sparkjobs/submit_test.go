@@ -16,6 +16,7 @@ import (
 
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/integration/testbed"
 )
 
 // typed is what a command line of a user's came to.
@@ -27,7 +28,7 @@ type typed struct {
 // command is a command line of a user who has no configuration of Hadoop, but Fairway's own and his own Spark.
 func (r *rig) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := r.Command(ctx, args...)
-	cmd.Env = append(cmd.Env, "HADOOP_CONF_DIR=", "FAIRWAY_HDFS_CONF_DIR="+world.dfs.ConfDir, "HADOOP_USER_NAME="+withAccount,
+	cmd.Env = append(cmd.Env, "HADOOP_CONF_DIR=", "FAIRWAY_HDFS_CONF_DIR="+world.DFS.ConfDir, "HADOOP_USER_NAME="+testbed.WithAccount,
 		"SPARK_HOME="+world.spark.Home, "JAVA_HOME="+world.spark.Java, "PYSPARK_PYTHON="+world.spark.Python, "SPARK_LOCAL_IP=127.0.0.1")
 	return cmd
 }
@@ -83,12 +84,12 @@ func (r *rig) counted(t *testing.T, application string) map[string]int64 {
 
 // fairway submit spark: the driver's output, a line for each stage, the summary, and what the job keeps.
 func TestSubmitSpark(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r := world.rig
 	body, _ := text(200_000) // some three blocks
-	file := home(withAccount, "submit/in.txt")
-	put(t, withAccount, file, body)
-	blocks := (len(body) + blockSize - 1) / blockSize
+	file := home(testbed.WithAccount, "submit/in.txt")
+	world.Put(t, testbed.WithAccount, file, body)
+	blocks := (len(body) + testbed.BlockSize - 1) / testbed.BlockSize
 	ctx, cancel := within(t, 3*time.Minute)
 	defer cancel()
 	args := append([]string{"submit", "spark", "--role", "analytics", "--progress", "-o", "json", "--num-executors", "3"}, r.options()...)
@@ -125,7 +126,7 @@ func TestSubmitSpark(t *testing.T) {
 	if x.State != "succeeded" || sum != blocks || x.Tasks["not_counted"] != 0 || x.Tasks["node"]+x.Tasks["process"] == 0 {
 		t.Errorf("%+v, want %d tasks", x, blocks)
 	}
-	if app := r.application(t, x.Application); app.User != withAccount || !strings.HasSuffix(app.Queue, "analytics") {
+	if app := r.application(t, x.Application); app.User != testbed.WithAccount || !strings.HasSuffix(app.Queue, "analytics") {
 		t.Errorf("the application is %+v", app)
 	}
 	out, err := r.Run(t.Context(), "job", x.Application)
@@ -140,12 +141,12 @@ func TestSubmitSpark(t *testing.T) {
 
 // What Spark's own spark-submit began is counted too.
 func TestLocalitiesOfAnySubmission(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r := world.rig
 	body, _ := text(200_000)
-	file := home(withAccount, "counted/in.txt")
-	put(t, withAccount, file, body)
-	c := r.client(withAccount)
+	file := home(testbed.WithAccount, "counted/in.txt")
+	world.Put(t, testbed.WithAccount, file, body)
+	c := r.client(testbed.WithAccount)
 	c.Conf["spark.executor.instances"] = "3"
 	res := r.submit(t, c, 3*time.Minute, program(t, "count.py"), file)
 	h := r.history(t, res.Application)
@@ -166,7 +167,7 @@ func TestLocalitiesOfAnySubmission(t *testing.T) {
 
 // An error in the driver gives Spark's exit code, and interrupting ends driver and executors.
 func TestSubmitSparkFails(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r := world.rig
 	ctx, cancel := within(t, 3*time.Minute)
 	defer cancel()
@@ -203,7 +204,7 @@ func TestSubmitSparkFails(t *testing.T) {
 
 // The Python shell, with a program for its standard input: Python makes its own context only on a terminal.
 func TestSparkShell(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	ctx, cancel := within(t, 3*time.Minute)
 	defer cancel()
 	got := world.rig.typed(t, ctx, strings.NewReader("from pyspark import SparkContext\nsc = SparkContext.getOrCreate()\nprint('sum=%d' % sc.parallelize(range(100), 2).sum())\nsc.stop()\n"),

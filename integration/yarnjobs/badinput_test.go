@@ -20,6 +20,7 @@ import (
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
+	"fairway/integration/testbed"
 )
 
 const (
@@ -56,7 +57,7 @@ func (r *rig) master(t *testing.T, client *hadooprpc.Client, queue string) (*had
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	dir, err := os.MkdirTemp(world.dir, "master-")
+	dir, err := os.MkdirTemp(world.Dir, "master-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestBadInput(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	clients, masters := r.addresses["yarn.resourcemanager.address"], r.addresses["yarn.resourcemanager.scheduler.address"]
-	client := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount})
+	client := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: testbed.WithAccount})
 	one, tokenOne := r.master(t, client, "default")
 	two, _ := r.master(t, client, "analytics")
 	theirs, _, answered := allocate(t, two, "")
@@ -187,7 +188,7 @@ func TestBadInput(t *testing.T) {
 	}
 	refused(t, "an unknown method", client.Call(ctx, "noSuchMethod", &wire.GetNewApplicationRequestProto{}, &wire.GetNewApplicationResponseProto{}),
 		"org.apache.hadoop.ipc.RpcNoSuchMethodException")
-	stranger := dial(t, clients, hadooprpc.ClientOptions{Protocol: "org.example.NoSuchProtocol", User: withAccount})
+	stranger := dial(t, clients, hadooprpc.ClientOptions{Protocol: "org.example.NoSuchProtocol", User: testbed.WithAccount})
 	refused(t, "an unknown protocol", stranger.Call(ctx, "getNewApplication", &wire.GetNewApplicationRequestProto{}, &wire.GetNewApplicationResponseProto{}),
 		"org.apache.hadoop.ipc.RpcNoSuchProtocolException")
 
@@ -216,7 +217,7 @@ func TestBadInput(t *testing.T) {
 	var listed wire.GetApplicationsResponseProto
 	quick, stop := context.WithTimeout(ctx, 5*time.Second)
 	defer stop()
-	if err := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount}).Call(quick, "getApplications", &wire.GetApplicationsRequestProto{}, &listed); err != nil || len(listed.Applications) < 2 {
+	if err := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: testbed.WithAccount}).Call(quick, "getApplications", &wire.GetApplicationsRequestProto{}, &listed); err != nil || len(listed.Applications) < 2 {
 		t.Errorf("a proper call afterwards: %v, %d applications", err, len(listed.Applications))
 	}
 	if log := r.Logs(); strings.Contains(log, "panic:") {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 // What runs in the containers are Apache Hadoop's own bytes: every jar on every container's class path has the checksum
@@ -18,7 +20,7 @@ func TestSameClientBytes(t *testing.T) {
 	sums := mavenSums(t)
 	r := world.rig
 	m, started, open := gate(t)
-	j := r.beginGated(t, withAccount, "bytes", 2, m)
+	j := r.beginGated(t, testbed.WithAccount, "bytes", 2, m)
 	await(t, "the maps' start", 2*time.Minute, func() bool { return started() >= 2 })
 	checked := map[string]bool{}
 	containers := 0

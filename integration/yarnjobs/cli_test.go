@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 const cliPackage = "org.apache.hadoop.yarn.client.cli."
@@ -33,7 +35,7 @@ func (r *rig) cli(t *testing.T, user string, want []string, class string, args .
 // get returns a page of the resource manager's REST interface.
 func (r *rig) get(t *testing.T, path string, into any) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.web+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.Web+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,31 +58,31 @@ func (r *rig) get(t *testing.T, path string, into any) {
 func TestCommandLine(t *testing.T) {
 	r := world.rig
 	m, started, open := gate(t)
-	j := r.beginGated(t, withAccount, "cli", 2, m, "-Dmapreduce.job.queuename=analytics")
+	j := r.beginGated(t, testbed.WithAccount, "cli", 2, m, "-Dmapreduce.job.queuename=analytics")
 	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
-	list := r.cli(t, withAccount, []string{"RUNNING", "root.analytics", withAccount}, cliPackage+"ApplicationCLI", "application", "-list")
+	list := r.cli(t, testbed.WithAccount, []string{"RUNNING", "root.analytics", testbed.WithAccount}, cliPackage+"ApplicationCLI", "application", "-list")
 	app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
 	if app == "" {
 		t.Fatal("no application is listed")
 	}
 	job := strings.Replace(app, "application", "job", 1)
-	r.cli(t, withAccount, []string{"State : RUNNING", "Queue : root.analytics"}, cliPackage+"ApplicationCLI", "application", "-status", app)
-	attempts := r.cli(t, withAccount, []string{"RUNNING"}, cliPackage+"ApplicationCLI", "applicationattempt", "-list", app)
+	r.cli(t, testbed.WithAccount, []string{"State : RUNNING", "Queue : root.analytics"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+	attempts := r.cli(t, testbed.WithAccount, []string{"RUNNING"}, cliPackage+"ApplicationCLI", "applicationattempt", "-list", app)
 	attempt := regexp.MustCompile(`appattempt_\d+_\d+_\d+`).FindString(attempts)
-	containers := r.cli(t, withAccount, []string{"_01_000001", "RUNNING"}, cliPackage+"ApplicationCLI", "container", "-list", attempt)
+	containers := r.cli(t, testbed.WithAccount, []string{"_01_000001", "RUNNING"}, cliPackage+"ApplicationCLI", "container", "-list", attempt)
 	if n := len(regexp.MustCompile(`(?m)^container_`).FindAllString(containers, -1)); n < 2 {
 		t.Errorf("%d containers are listed:\n%s", n, containers)
 	}
-	r.cli(t, withAccount, []string{"State : RUNNING", "Container-Id"}, cliPackage+"ApplicationCLI", "container", "-status",
+	r.cli(t, testbed.WithAccount, []string{"State : RUNNING", "Container-Id"}, cliPackage+"ApplicationCLI", "container", "-status",
 		regexp.MustCompile(`container_\d+_\d+_\d+_\d+`).FindString(containers))
-	nodes := r.cli(t, withAccount, []string{"Total Nodes:3", "127.0.1.1:", "RUNNING"}, cliPackage+"NodeCLI", "-list")
-	r.cli(t, withAccount, []string{"Node-State : RUNNING", "Rack : /rack1"}, cliPackage+"NodeCLI", "-status", regexp.MustCompile(`127\.0\.1\.1:\d+`).FindString(nodes))
-	r.cli(t, withAccount, []string{"State : RUNNING", "Queue Name : "}, cliPackage+"QueueCLI", "-status", "analytics")
-	r.cli(t, withAccount, []string{job, "RUNNING"}, "org.apache.hadoop.mapred.JobClient", "-list")
-	r.cli(t, withAccount, []string{"Job state: RUNNING", "Number of maps: 2"}, "org.apache.hadoop.mapred.JobClient", "-status", job)
-	r.cli(t, withAccount, []string{"LogType:syslog", "may not be complete"}, cliPackage+"LogsCLI", "-applicationId", app)
+	nodes := r.cli(t, testbed.WithAccount, []string{"Total Nodes:3", "127.0.1.1:", "RUNNING"}, cliPackage+"NodeCLI", "-list")
+	r.cli(t, testbed.WithAccount, []string{"Node-State : RUNNING", "Rack : /rack1"}, cliPackage+"NodeCLI", "-status", regexp.MustCompile(`127\.0\.1\.1:\d+`).FindString(nodes))
+	r.cli(t, testbed.WithAccount, []string{"State : RUNNING", "Queue Name : "}, cliPackage+"QueueCLI", "-status", "analytics")
+	r.cli(t, testbed.WithAccount, []string{job, "RUNNING"}, "org.apache.hadoop.mapred.JobClient", "-list")
+	r.cli(t, testbed.WithAccount, []string{"Job state: RUNNING", "Number of maps: 2"}, "org.apache.hadoop.mapred.JobClient", "-status", job)
+	r.cli(t, testbed.WithAccount, []string{"LogType:syslog", "may not be complete"}, cliPackage+"LogsCLI", "-applicationId", app)
 	r.cli(t, "root", nil, cliPackage+"RMAdminCLI", "-refreshQueues")
-	r.cli(t, withAccount, []string{"Successfully completed move"}, cliPackage+"ApplicationCLI", "application", "-movetoqueue", app, "-queue", "batch")
+	r.cli(t, testbed.WithAccount, []string{"Successfully completed move"}, cliPackage+"ApplicationCLI", "application", "-movetoqueue", app, "-queue", "batch")
 	var info struct {
 		ClusterInfo struct{ State, HaState string }
 	}
@@ -90,7 +92,7 @@ func TestCommandLine(t *testing.T) {
 	var one struct {
 		App struct{ ID, State, Queue, User string }
 	}
-	if r.get(t, "/ws/v1/cluster/apps/"+app, &one); one.App.State != "RUNNING" || one.App.Queue != "root.batch" || one.App.User != withAccount {
+	if r.get(t, "/ws/v1/cluster/apps/"+app, &one); one.App.State != "RUNNING" || one.App.Queue != "root.batch" || one.App.User != testbed.WithAccount {
 		t.Errorf("the application is %+v", one)
 	}
 	var nodesPage struct {
@@ -99,7 +101,7 @@ func TestCommandLine(t *testing.T) {
 	if r.get(t, "/ws/v1/cluster/nodes", &nodesPage); len(nodesPage.Nodes.Node) != 3 {
 		t.Errorf("the nodes are %+v", nodesPage)
 	}
-	resp, err := http.Get("http://" + r.web + "/proxy/" + app + "/")
+	resp, err := http.Get("http://" + r.Web + "/proxy/" + app + "/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,12 +112,12 @@ func TestCommandLine(t *testing.T) {
 	}
 	open()
 	j.wait(t, r, 2*time.Minute)
-	r.cli(t, withAccount, []string{"State : FINISHED", "Final-State : SUCCEEDED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+	r.cli(t, testbed.WithAccount, []string{"State : FINISHED", "Final-State : SUCCEEDED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
 	await(t, "the logs' aggregation", 30*time.Second, func() bool {
-		list, err := world.fs.List(t.Context(), "/tmp/logs/"+withAccount+"/bucket-logs-tfile/"+app[len(app)-4:]+"/"+app)
+		list, err := world.FS.List(t.Context(), "/tmp/logs/"+testbed.WithAccount+"/bucket-logs-tfile/"+app[len(app)-4:]+"/"+app)
 		return err == nil && len(list) > 0
 	})
-	r.cli(t, withAccount, []string{"LogType:syslog", "MRAppMaster"}, cliPackage+"LogsCLI", "-applicationId", app)
+	r.cli(t, testbed.WithAccount, []string{"LogType:syslog", "MRAppMaster"}, cliPackage+"LogsCLI", "-applicationId", app)
 }
 
 // A job that its user kills, by YARN's command or by MapReduce's, ends with what it left cleaned up.
@@ -123,23 +125,23 @@ func TestKill(t *testing.T) {
 	r := world.rig
 	for name, kill := range map[string]func(t *testing.T, app string){
 		"application": func(t *testing.T, app string) {
-			r.cli(t, withAccount, []string{"Killing application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
+			r.cli(t, testbed.WithAccount, []string{"Killing application " + app}, cliPackage+"ApplicationCLI", "application", "-kill", app)
 		},
 		"job": func(t *testing.T, app string) {
 			id := strings.Replace(app, "application", "job", 1)
-			r.cli(t, withAccount, []string{"Killed job " + id}, jobClient, "-kill", id)
+			r.cli(t, testbed.WithAccount, []string{"Killed job " + id}, jobClient, "-kill", id)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "job" {
-				long(t)
+				testbed.Long(t)
 			}
 			m, started, _ := gate(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
-			j := r.beginGated(t, withAccount, "kill-"+name, 1, m)
+			j := r.beginGated(t, testbed.WithAccount, "kill-"+name, 1, m)
 			await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
-			list := r.cli(t, withAccount, nil, cliPackage+"ApplicationCLI", "application", "-list")
+			list := r.cli(t, testbed.WithAccount, nil, cliPackage+"ApplicationCLI", "application", "-list")
 			app := regexp.MustCompile(`application_\d+_\d+`).FindString(list)
 			kill(t, app)
 			select {
@@ -150,7 +152,7 @@ func TestKill(t *testing.T) {
 			case <-ctx.Done():
 				t.Fatal("the client of a killed job hangs")
 			}
-			r.cli(t, withAccount, []string{"State : KILLED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
+			r.cli(t, testbed.WithAccount, []string{"State : KILLED"}, cliPackage+"ApplicationCLI", "application", "-status", app)
 			await(t, "the end of its processes", 20*time.Second, func() bool { return len(processes(app)) == 0 })
 		})
 	}

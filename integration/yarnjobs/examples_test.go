@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 // text makes n lines of words, and their counts.
@@ -49,16 +51,16 @@ func home(user, name string) string { return "/user/" + user + "/" + name }
 
 func TestWordcount(t *testing.T) {
 	body, want := text(120_000) // some two blocks
-	put(t, withoutAccount, home(withoutAccount, "wc/in.txt"), body)
-	res := world.rig.run(t, withoutAccount, 2*time.Minute, world.in.ExamplesJar(), "wordcount", home(withoutAccount, "wc"), home(withoutAccount, "wc-out"))
-	checkCounts(t, home(withoutAccount, "wc-out"), want)
+	world.Put(t, testbed.WithoutAccount, home(testbed.WithoutAccount, "wc/in.txt"), body)
+	res := world.rig.run(t, testbed.WithoutAccount, 2*time.Minute, world.In.ExamplesJar(), "wordcount", home(testbed.WithoutAccount, "wc"), home(testbed.WithoutAccount, "wc-out"))
+	checkCounts(t, home(testbed.WithoutAccount, "wc-out"), want)
 	if res.Counters["Data-local map tasks"] == 0 || res.Counters["Rack-local map tasks"] != 0 {
 		t.Errorf("maps ran far from their data: %v", res.Counters)
 	}
 }
 
 func TestPi(t *testing.T) {
-	res := world.rig.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "pi", "4", "1000")
+	res := world.rig.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), "pi", "4", "1000")
 	m := regexp.MustCompile(`Estimated value of Pi is ([\d.]+)`).FindStringSubmatch(res.Output)
 	if m == nil {
 		t.Fatalf("no estimate in\n%s", res.Output)
@@ -70,10 +72,10 @@ func TestPi(t *testing.T) {
 
 func TestGrep(t *testing.T) {
 	body, want := text(20_000)
-	put(t, withAccount, home(withAccount, "grep/in.txt"), body)
-	world.rig.run(t, withAccount, 3*time.Minute, world.in.ExamplesJar(), "grep", home(withAccount, "grep"), home(withAccount, "grep-out"), `x[0-9]+`)
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "grep/in.txt"), body)
+	world.rig.run(t, testbed.WithAccount, 3*time.Minute, world.In.ExamplesJar(), "grep", home(testbed.WithAccount, "grep"), home(testbed.WithAccount, "grep-out"), `x[0-9]+`)
 	got := map[string]string{}
-	for l := range strings.Lines(read(t, home(withAccount, "grep-out"))) {
+	for l := range strings.Lines(read(t, home(testbed.WithAccount, "grep-out"))) {
 		n, w, _ := strings.Cut(strings.TrimSuffix(l, "\n"), "\t")
 		got[w] = n
 	}
@@ -88,10 +90,10 @@ func TestGrep(t *testing.T) {
 }
 
 func TestTerasort(t *testing.T) {
-	dir := home(withAccount, "tera")
-	world.rig.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "teragen", "-Dmapreduce.job.maps=2", "40000", dir+"/in")
-	world.rig.run(t, withAccount, 3*time.Minute, world.in.ExamplesJar(), "terasort", "-Dmapreduce.job.reduces=2", dir+"/in", dir+"/out")
-	world.rig.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "teravalidate", dir+"/out", dir+"/report")
+	dir := home(testbed.WithAccount, "tera")
+	world.rig.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), "teragen", "-Dmapreduce.job.maps=2", "40000", dir+"/in")
+	world.rig.run(t, testbed.WithAccount, 3*time.Minute, world.In.ExamplesJar(), "terasort", "-Dmapreduce.job.reduces=2", dir+"/in", dir+"/out")
+	world.rig.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), "teravalidate", dir+"/out", dir+"/report")
 	if got := read(t, dir+"/report"); strings.Contains(got, "error") || !strings.Contains(got, "checksum") {
 		t.Errorf("teravalidate reports %q", got)
 	}
@@ -105,11 +107,11 @@ func TestSecondarySort(t *testing.T) {
 	for i := range 500 {
 		fmt.Fprintf(&in, "%d %d\n", i%7, (i*37)%100)
 	}
-	put(t, withAccount, home(withAccount, "second/in.txt"), in.String())
-	world.rig.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "secondarysort", home(withAccount, "second"), home(withAccount, "second-out"))
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "second/in.txt"), in.String())
+	world.rig.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), "secondarysort", home(testbed.WithAccount, "second"), home(testbed.WithAccount, "second-out"))
 	var last []int
 	pairs := 0
-	for l := range strings.Lines(read(t, home(withAccount, "second-out"))) {
+	for l := range strings.Lines(read(t, home(testbed.WithAccount, "second-out"))) {
 		a, b, ok := strings.Cut(strings.TrimSpace(l), "\t")
 		if !ok {
 			last = nil // a line of dashes starts a group
@@ -135,14 +137,14 @@ func TestJoin(t *testing.T) {
 			fmt.Fprintf(&right, "k%03d\tr%d\n", i, i)
 		}
 	}
-	put(t, withAccount, home(withAccount, "join/left/part-0"), left.String())
-	put(t, withAccount, home(withAccount, "join/right/part-0"), right.String())
-	world.rig.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "join", "-r", "1",
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "join/left/part-0"), left.String())
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "join/right/part-0"), right.String())
+	world.rig.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), "join", "-r", "1",
 		"-inFormat", "org.apache.hadoop.mapreduce.lib.input.KeyValueTextInputFormat",
 		"-outFormat", "org.apache.hadoop.mapreduce.lib.output.TextOutputFormat",
 		"-outKey", "org.apache.hadoop.io.Text", "-outValue", "org.apache.hadoop.mapreduce.lib.join.TupleWritable",
-		home(withAccount, "join/left"), home(withAccount, "join/right"), home(withAccount, "join-out"))
-	got := slices.Collect(strings.Lines(read(t, home(withAccount, "join-out"))))
+		home(testbed.WithAccount, "join/left"), home(testbed.WithAccount, "join/right"), home(testbed.WithAccount, "join-out"))
+	got := slices.Collect(strings.Lines(read(t, home(testbed.WithAccount, "join-out"))))
 	if len(got) != 50 || !strings.HasPrefix(got[1], "k002\t[l2,r2]") {
 		t.Errorf("join gave %d lines, the second %q", len(got), got[min(1, len(got)-1)])
 	}
@@ -151,7 +153,7 @@ func TestJoin(t *testing.T) {
 // script writes a program into a folder that every account reads.
 func script(t *testing.T, name, body string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(world.dir, "script-")
+	dir, err := os.MkdirTemp(world.Dir, "script-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,16 +190,16 @@ if last is not None:
 
 func TestStreaming(t *testing.T) {
 	body, want := text(30_000)
-	put(t, withoutAccount, home(withoutAccount, "stream/in.txt"), body)
+	world.Put(t, testbed.WithoutAccount, home(testbed.WithoutAccount, "stream/in.txt"), body)
 	m, r := script(t, "mapper.py", countMapper), script(t, "reducer.py", countReducer)
-	world.rig.run(t, withoutAccount, 2*time.Minute, world.in.StreamingJar(), "-files", m+","+r, "-input", home(withoutAccount, "stream"),
-		"-output", home(withoutAccount, "stream-out"), "-mapper", "mapper.py", "-reducer", "reducer.py")
-	checkCounts(t, home(withoutAccount, "stream-out"), want)
+	world.rig.run(t, testbed.WithoutAccount, 2*time.Minute, world.In.StreamingJar(), "-files", m+","+r, "-input", home(testbed.WithoutAccount, "stream"),
+		"-output", home(testbed.WithoutAccount, "stream-out"), "-mapper", "mapper.py", "-reducer", "reducer.py")
+	checkCounts(t, home(testbed.WithoutAccount, "stream-out"), want)
 }
 
 // Files, archives and jars that the user adds reach the task's folder; a job without reduces writes its maps' output.
 func TestCacheFilesAndMapOnly(t *testing.T) {
-	put(t, withoutAccount, home(withoutAccount, "cache/in.txt"), "one\ntwo\n")
+	world.Put(t, testbed.WithoutAccount, home(testbed.WithoutAccount, "cache/in.txt"), "one\ntwo\n")
 	m := script(t, "check.py", `#!/usr/bin/env python3
 import os, sys
 sys.stdin.read()
@@ -210,10 +212,10 @@ print("cwd\t" + str(os.access(".", os.W_OK)))
 	side := script(t, "side.txt", "side")
 	bundle := zipFile(t, "bundle.zip", "inner/deep.txt", "deep")
 	jar := zipFile(t, "extra.jar", "META-INF/MANIFEST.MF", "Manifest-Version: 1.0\n")
-	world.rig.run(t, withoutAccount, 2*time.Minute, world.in.StreamingJar(), "-Dmapreduce.job.reduces=0", "-Dmapreduce.job.maps=1",
+	world.rig.run(t, testbed.WithoutAccount, 2*time.Minute, world.In.StreamingJar(), "-Dmapreduce.job.reduces=0", "-Dmapreduce.job.maps=1",
 		"-files", m+","+side, "-archives", bundle+"#bundle", "-libjars", jar,
-		"-input", home(withoutAccount, "cache"), "-output", home(withoutAccount, "cache-out"), "-mapper", "check.py")
-	got := read(t, home(withoutAccount, "cache-out"))
+		"-input", home(testbed.WithoutAccount, "cache"), "-output", home(testbed.WithoutAccount, "cache-out"), "-mapper", "check.py")
+	got := read(t, home(testbed.WithoutAccount, "cache-out"))
 	for _, want := range []string{"side.txt\tTrue", "bundle/inner/deep.txt\tTrue", "extra.jar\tTrue", "text\tside,deep", "cwd\tTrue"} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%q is missing in\n%s", want, got)

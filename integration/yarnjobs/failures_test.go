@@ -15,6 +15,7 @@ import (
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/wire"
 	"fairway/integration/hadoop"
+	"fairway/integration/testbed"
 )
 
 // job is a job that runs beside the test.
@@ -90,7 +91,7 @@ next:
 // gate is a mapper that copies its input once the test lets it.
 func gate(t *testing.T) (mapper string, started func() int, open func()) {
 	t.Helper()
-	dir, err := os.MkdirTemp(world.dir, "gate-")
+	dir, err := os.MkdirTemp(world.Dir, "gate-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +116,10 @@ func gate(t *testing.T) (mapper string, started func() int, open func()) {
 func (r *rig) beginGated(t *testing.T, user, name string, n int, mapper string, more ...string) *job {
 	t.Helper()
 	for i := range n {
-		put(t, user, home(user, fmt.Sprintf("%s/f%d", name, i)), fmt.Sprintf("line %d\n", i))
+		world.Put(t, user, home(user, fmt.Sprintf("%s/f%d", name, i)), fmt.Sprintf("line %d\n", i))
 	}
 	args := append(more, "-files", mapper, "-input", home(user, name), "-output", home(user, name+"-out"), "-mapper", filepath.Base(mapper), "-reducer", "cat")
-	return r.begin(t.Context(), user, world.in.StreamingJar(), args...)
+	return r.begin(t.Context(), user, world.In.StreamingJar(), args...)
 }
 
 func checkLines(t *testing.T, folder string, n int) {
@@ -136,11 +137,11 @@ func checkLines(t *testing.T, folder string, n int) {
 
 // A mapper that fails twice and then works.
 func TestMapperThatFailsTwice(t *testing.T) {
-	put(t, withAccount, home(withAccount, "flaky/in.txt"), "line 0\n")
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "flaky/in.txt"), "line 0\n")
 	m := script(t, "flaky.sh", "#!/bin/bash\ncase $mapreduce_task_attempt_id in *_0|*_1) echo deliberate >&2; exit 3;; esac\nexec cat\n")
-	res := world.rig.run(t, withAccount, 3*time.Minute, world.in.StreamingJar(), "-Dmapreduce.job.maps=1", "-files", m,
-		"-input", home(withAccount, "flaky"), "-output", home(withAccount, "flaky-out"), "-mapper", "flaky.sh", "-reducer", "cat")
-	checkLines(t, home(withAccount, "flaky-out"), 1)
+	res := world.rig.run(t, testbed.WithAccount, 3*time.Minute, world.In.StreamingJar(), "-Dmapreduce.job.maps=1", "-files", m,
+		"-input", home(testbed.WithAccount, "flaky"), "-output", home(testbed.WithAccount, "flaky-out"), "-mapper", "flaky.sh", "-reducer", "cat")
+	checkLines(t, home(testbed.WithAccount, "flaky-out"), 1)
 	if res.Counters["Failed map tasks"] < 2 {
 		t.Errorf("counters %v do not tell two failures", res.Counters)
 	}
@@ -149,9 +150,9 @@ func TestMapperThatFailsTwice(t *testing.T) {
 // The ApplicationMaster is killed: a second attempt finishes the job.
 func TestMasterKilled(t *testing.T) {
 	m, started, open := gate(t)
-	j := world.rig.beginGated(t, withAccount, "amkill", 2, m)
+	j := world.rig.beginGated(t, testbed.WithAccount, "amkill", 2, m)
 	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
-	masters := processes("MRAppMaster", "CONTAINER_ID=", world.dir)
+	masters := processes("MRAppMaster", "CONTAINER_ID=", world.Dir)
 	if len(masters) != 1 {
 		t.Fatalf("%d ApplicationMasters run", len(masters))
 	}
@@ -160,12 +161,12 @@ func TestMasterKilled(t *testing.T) {
 	}
 	open()
 	j.wait(t, world.rig, 3*time.Minute)
-	checkLines(t, home(withAccount, "amkill-out"), 2)
+	checkLines(t, home(testbed.WithAccount, "amkill-out"), 2)
 }
 
 // A JVM that takes more memory than its container has ends with YARN's words, and only it.
 func TestContainersOverTheirMemory(t *testing.T) {
-	put(t, withAccount, home(withAccount, "memory/in.txt"), "line 0\n")
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "memory/in.txt"), "line 0\n")
 	m, _, _ := gate(t)
 	eater := script(t, "eater.py", "#!/usr/bin/env python3\nimport sys, time\nb = bytearray(3 << 30)\nfor i in range(0, len(b), 4096):\n    b[i] = 1\ntime.sleep(60)\n")
 	for name, args := range map[string][]string{
@@ -176,8 +177,8 @@ func TestContainersOverTheirMemory(t *testing.T) {
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
-		res, err := world.rig.client(withAccount).RunJob(ctx, world.in.StreamingJar(), append(append([]string{"-Dmapreduce.job.maps=1", "-Dmapreduce.map.maxattempts=2"}, args...), "-input", home(withAccount, "memory"),
-			"-output", home(withAccount, "memory-"+name), "-reducer", "cat")...)
+		res, err := world.rig.client(testbed.WithAccount).RunJob(ctx, world.In.StreamingJar(), append(append([]string{"-Dmapreduce.job.maps=1", "-Dmapreduce.map.maxattempts=2"}, args...), "-input", home(testbed.WithAccount, "memory"),
+			"-output", home(testbed.WithAccount, "memory-"+name), "-reducer", "cat")...)
 		if err == nil || ctx.Err() != nil {
 			t.Fatalf("%s: %v\n%s", name, err, res.Output)
 		}
@@ -189,16 +190,16 @@ func TestContainersOverTheirMemory(t *testing.T) {
 
 // Faults that end processes of the cluster have one of their own.
 func TestAgentKilledWithMapOutput(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "node_expiry: 10s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	const maps = 6
 	m, started, open := gate(t)
 	last := script(t, "last.sh", fmt.Sprintf("#!/bin/bash\ncase $mapreduce_map_input_file in */f0) exec %s;; esac\nexec cat\n", m))
-	j := r.beginGated(t, withAccount, "agentkill", maps, last, "-Dmapreduce.job.reduce.slowstart.completedmaps=1.0", "-Dmapreduce.map.speculative=false")
+	j := r.beginGated(t, testbed.WithAccount, "agentkill", maps, last, "-Dmapreduce.job.reduce.slowstart.completedmaps=1.0", "-Dmapreduce.map.speculative=false")
 	outputs := func(agent string) []string {
 		found, err := filepath.Glob(filepath.Join(r.Dir, "agent"+agent, "services/yarn/local/usercache/*/appcache/*/output/attempt_*/file.out"))
 		if err != nil {
@@ -206,7 +207,7 @@ func TestAgentKilledWithMapOutput(t *testing.T) {
 		}
 		return found
 	}
-	client := dial(t, r.addresses["yarn.resourcemanager.address"], hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount})
+	client := dial(t, r.addresses["yarn.resourcemanager.address"], hadooprpc.ClientOptions{Protocol: clientProtocol, User: testbed.WithAccount})
 	await(t, "the end of all maps but one", 2*time.Minute, func() bool {
 		// A container that its master takes for a live one would cost three minutes: so long it tries to reach the lost agent.
 		var x wire.GetApplicationsResponseProto
@@ -227,7 +228,7 @@ func TestAgentKilledWithMapOutput(t *testing.T) {
 	}
 	lost := len(outputs(strconv.Itoa(victim + 1)))
 	r.Agent(victim).Kill()
-	for _, pid := range processes(fmt.Sprintf("NM_HOST=127.0.1.%d", victim+1), world.dir) {
+	for _, pid := range processes(fmt.Sprintf("NM_HOST=127.0.1.%d", victim+1), world.Dir) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // the host is lost, not only the agent
 	}
 	if err := os.RemoveAll(filepath.Join(r.Dir, fmt.Sprintf("agent%d", victim+1))); err != nil {
@@ -239,7 +240,7 @@ func TestAgentKilledWithMapOutput(t *testing.T) {
 	if want := fmt.Sprintf("Launched map tasks=%d", maps+lost); !strings.Contains(res.Output, want) {
 		t.Errorf("no %q in %s", want, res.Output)
 	}
-	checkLines(t, home(withAccount, "agentkill-out"), 6)
+	checkLines(t, home(testbed.WithAccount, "agentkill-out"), 6)
 }
 
 // agentOf tells which agent runs the process that holds word.
@@ -260,9 +261,9 @@ func TestBrokerKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	m, started, open := gate(t)
-	j := r.beginGated(t, withAccount, "brokerkill", 4, m)
+	j := r.beginGated(t, testbed.WithAccount, "brokerkill", 4, m)
 	await(t, "a map's start", 2*time.Minute, func() bool { return started() > 0 })
 	r.Broker().Kill()
 	begin := time.Now()
@@ -274,21 +275,21 @@ func TestBrokerKilled(t *testing.T) {
 	}
 	open()
 	j.wait(t, r, 4*time.Minute)
-	checkLines(t, home(withAccount, "brokerkill-out"), 4)
+	checkLines(t, home(testbed.WithAccount, "brokerkill-out"), 4)
 }
 
 // An agent that is cut off and comes back before, or after, its containers are given up.
 func TestAgentCutOff(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "node_expiry: 10s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	for name, away := range map[string]time.Duration{"before": 7 * time.Second, "after": 20 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			m, started, open := gate(t)
-			j := r.beginGated(t, withAccount, "cut"+name, 6, m)
+			j := r.beginGated(t, testbed.WithAccount, "cut"+name, 6, m)
 			await(t, "the maps' start", 2*time.Minute, func() bool { return started() >= 6 })
 			victim := (agentOf(t, r, "MRAppMaster") + 1) % 3
 			if err := r.Agent(victim).Signal(syscall.SIGSTOP); err != nil {
@@ -300,7 +301,7 @@ func TestAgentCutOff(t *testing.T) {
 			}
 			open()
 			j.wait(t, r, 4*time.Minute)
-			checkLines(t, home(withAccount, "cut"+name+"-out"), 6)
+			checkLines(t, home(testbed.WithAccount, "cut"+name+"-out"), 6)
 			if n := started(); name == "before" && n != 6 {
 				t.Errorf("%d attempts started, though the agent was back in time", n)
 			}

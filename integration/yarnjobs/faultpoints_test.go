@@ -16,6 +16,7 @@ import (
 	"fairway/adapters/hadooprpc"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/wire"
+	"fairway/integration/testbed"
 )
 
 // seams are where cmd/fairway/faultpoints.go is put between, by file of cmd/fairway: what stands there, and what replaces it.
@@ -63,8 +64,8 @@ func buildDying(ctx context.Context, dir string) (string, error) {
 // The broker is killed before a submission is written, after it, and after the reply, and started again at once: the
 // unmodified client's job ends well, with its own retries and with short ones, and runs once.
 func TestBrokerKilledAtSubmission(t *testing.T) {
-	long(t)
-	dir, err := os.MkdirTemp(world.dir, "faults-")
+	testbed.Long(t)
+	dir, err := os.MkdirTemp(world.Dir, "faults-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,14 +78,14 @@ func TestBrokerKilledAtSubmission(t *testing.T) {
 	}
 	armed := filepath.Join(dir, "armed")
 	t.Setenv("FAIRWAY_FAULTPOINT", armed)
-	ordinary := world.binary
-	world.binary = dying
+	ordinary := world.Binary
+	world.Binary = dying
 	r, err := startRig(t.Context(), "")
-	world.binary = ordinary
+	world.Binary = ordinary
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
+	defer r.End()
 	short := []string{
 		"-Dyarn.resourcemanager.connect.retry-interval.ms=500", "-Dyarn.resourcemanager.connect.max-wait.ms=10000",
 		"-Dipc.client.connect.max.retries=2", "-Dipc.client.connect.retry.interval=250",
@@ -116,13 +117,13 @@ func (r *rig) dieAtSubmission(t *testing.T, armed, point, name string, options [
 	}
 	pid := r.Broker().Pid()
 	begun := time.Now()
-	j := r.beginGated(t, withAccount, name, 1, mapper, append(slices.Clip(options), "-Dmapreduce.job.maps=1", "-Dmapreduce.job.reduces=0")...)
+	j := r.beginGated(t, testbed.WithAccount, name, 1, mapper, append(slices.Clip(options), "-Dmapreduce.job.maps=1", "-Dmapreduce.job.reduces=0")...)
 	await(t, "the broker's death", 60*time.Second, func() bool { return syscall.Kill(pid, 0) != nil })
 	died := time.Now()
 	if err := r.StartBroker(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	client := dial(t, r.addresses["yarn.resourcemanager.address"], hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount})
+	client := dial(t, r.addresses["yarn.resourcemanager.address"], hadooprpc.ClientOptions{Protocol: clientProtocol, User: testbed.WithAccount})
 	var metrics wire.GetClusterMetricsResponseProto
 	if err := client.Call(t.Context(), "getClusterMetrics", &wire.GetClusterMetricsRequestProto{}, &metrics); err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func (r *rig) dieAtSubmission(t *testing.T, armed, point, name string, options [
 	open()
 	res := j.wait(t, r, 4*time.Minute)
 	t.Logf("dead %v after the start, clients served again after %v, the job took %v", died.Sub(begun).Round(time.Millisecond), back.Round(time.Millisecond), res.Took.Round(time.Millisecond))
-	checkLines(t, home(withAccount, name+"-out"), 1)
+	checkLines(t, home(testbed.WithAccount, name+"-out"), 1)
 	if n := started(); n != 1 {
 		t.Errorf("%d attempts of one map were started", n)
 	}

@@ -17,6 +17,7 @@ import (
 	stock "github.com/colinmarc/hdfs/v2"
 
 	"fairway/integration/hadoop"
+	"fairway/integration/testbed"
 )
 
 const jobClient = "org.apache.hadoop.mapred.JobClient"
@@ -24,10 +25,10 @@ const jobClient = "org.apache.hadoop.mapred.JobClient"
 // With the JobHistoryServer beside the cluster a job that has ended is found by its id: by MapReduce's commands, and by
 // whoever follows the link that the resource manager gives.
 func TestHistory(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	in, err := world.in.FetchHistory(ctx, "", nil)
+	in, err := world.In.FetchHistory(ctx, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,18 +37,18 @@ func TestHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	historyFolders(t, "/mr-history")
-	r := &rig{Cluster: world.rig.Cluster, web: world.rig.web, confDir: filepath.Join(t.TempDir(), "conf")} // the same cluster, another client
+	r := &rig{Cluster: &testbed.Cluster{Cluster: world.rig.Cluster.Cluster, Web: world.rig.Web, ConfDir: filepath.Join(t.TempDir(), "conf")}} // the same cluster, another client
 	more := map[string]string{}
 	for _, m := range []map[string]string{settings, world.rig.addresses} {
 		for k, v := range m {
 			more[k] = v
 		}
 	}
-	if err := world.in.ClientConf(r.confDir, world.dfs, more); err != nil {
+	if err := world.In.ClientConf(r.ConfDir, world.DFS, more); err != nil {
 		t.Fatal(err)
 	}
-	put(t, withAccount, home(withAccount, "history/in.txt"), "one two\n")
-	server, err := in.StartHistory(ctx, r.confDir, settings) // first: it makes the folder without which no master begins
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "history/in.txt"), "one two\n")
+	server, err := in.StartHistory(ctx, r.ConfDir, settings) // first: it makes the folder without which no master begins
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestHistory(t *testing.T) {
 			t.Log(server.Log())
 		}
 	}()
-	j := r.begin(ctx, withAccount, world.in.ExamplesJar(), "wordcount", home(withAccount, "history"), home(withAccount, "history-out"))
+	j := r.begin(ctx, testbed.WithAccount, world.In.ExamplesJar(), "wordcount", home(testbed.WithAccount, "history"), home(testbed.WithAccount, "history-out"))
 	res := j.wait(t, r, 7*time.Minute)
 	if res.Counters["Launched map tasks"] != 1 {
 		t.Errorf("the client has no counters:\n%s", res.Output)
@@ -68,14 +69,14 @@ func TestHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	port = ":" + port
-	r.cli(t, withAccount, []string{"Job state: SUCCEEDED", "Number of maps: 1", "Launched map tasks=1", port + "/jobhistory/job/" + job}, jobClient, "-status", job)
-	r.cli(t, withAccount, []string{"Hadoop job: " + job, "User: " + withAccount, "Status: SUCCEEDED"}, jobClient, "-history", job)
-	status := r.cli(t, withAccount, []string{"State : FINISHED"}, cliPackage+"ApplicationCLI", "application", "-status", res.Application)
+	r.cli(t, testbed.WithAccount, []string{"Job state: SUCCEEDED", "Number of maps: 1", "Launched map tasks=1", port + "/jobhistory/job/" + job}, jobClient, "-status", job)
+	r.cli(t, testbed.WithAccount, []string{"Hadoop job: " + job, "User: " + testbed.WithAccount, "Status: SUCCEEDED"}, jobClient, "-history", job)
+	status := r.cli(t, testbed.WithAccount, []string{"State : FINISHED"}, cliPackage+"ApplicationCLI", "application", "-status", res.Application)
 	link := regexp.MustCompile(`Tracking-URL : (\S+)`).FindStringSubmatch(status)
 	if link == nil {
 		t.Fatalf("no link in\n%s", status)
 	}
-	for _, url := range []string{link[1], "http://" + r.web + "/proxy/" + res.Application + "/"} {
+	for _, url := range []string{link[1], "http://" + r.Web + "/proxy/" + res.Application + "/"} {
 		follow(t, url, port, job)
 	}
 	var page struct {
@@ -117,7 +118,7 @@ func follow(t *testing.T, url, port, job string) {
 func historyFolders(t *testing.T, dir string) {
 	t.Helper()
 	for p, mode := range map[string]fs.FileMode{dir: 0o755, dir + "/tmp": os.ModeSticky | 0o777, dir + "/done": 0o770} {
-		if err := world.fs.Mkdir(t.Context(), p, mode); err != nil {
+		if err := world.FS.Mkdir(t.Context(), p, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,12 +126,12 @@ func historyFolders(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := stock.NewClient(stock.ClientOptions{Addresses: []string{world.dfs.Authority}, User: self.Username})
+	c, err := stock.NewClient(stock.ClientOptions{Addresses: []string{world.DFS.Authority}, User: self.Username})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.Chown(dir+"/done", "", withAccount); err != nil { // the account's own group bears its name
+	if err := c.Chown(dir+"/done", "", testbed.WithAccount); err != nil { // the account's own group bears its name
 		t.Fatal(err)
 	}
 }
@@ -138,14 +139,14 @@ func historyFolders(t *testing.T, dir string) {
 // Without a history server the submitting client ends well, as in all the other tests, and at once; who asks later is told
 // that there is none when the client's own retries are over.
 func TestWithoutHistory(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	if c, err := net.DialTimeout("tcp", "127.0.0.1:10020", time.Second); err == nil {
 		c.Close()
 		t.Skip("something on this machine listens where clients look for a history server")
 	}
 	r := world.rig
-	put(t, withAccount, home(withAccount, "nohistory/in.txt"), "one two\n")
-	res := r.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), "wordcount", home(withAccount, "nohistory"), home(withAccount, "nohistory-out"))
+	world.Put(t, testbed.WithAccount, home(testbed.WithAccount, "nohistory/in.txt"), "one two\n")
+	res := r.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), "wordcount", home(testbed.WithAccount, "nohistory"), home(testbed.WithAccount, "nohistory-out"))
 	ended := time.Now()
 	var page struct {
 		App struct{ FinishedTime int64 }
@@ -161,7 +162,7 @@ func TestWithoutHistory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	begun := time.Now()
-	out, err := r.client(withAccount).Java(ctx, jobClient, "-status", strings.Replace(res.Application, "application", "job", 1))
+	out, err := r.client(testbed.WithAccount).Java(ctx, jobClient, "-status", strings.Replace(res.Application, "application", "job", 1))
 	t.Logf("mapred job -status gave up after %v", time.Since(begun).Round(time.Second))
 	if err == nil || ctx.Err() != nil {
 		t.Errorf("mapred job -status without a history server: %v (limit %v)\n%s", err, patience, out)

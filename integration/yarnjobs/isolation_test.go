@@ -26,6 +26,7 @@ import (
 
 	"fairway/adapters/hadooprpc/writable"
 	"fairway/adapters/hdfs"
+	"fairway/integration/testbed"
 )
 
 // tenant is a user with a job whose map has ended and whose reduce waits at a gate: all that such a job has on disks and
@@ -63,10 +64,10 @@ func (u *tenant) begin(t *testing.T, r *rig) {
 	for i := range tenantLines {
 		fmt.Fprintf(&b, "line %d of %s\n", i, u.user)
 	}
-	put(t, u.user, home(u.user, "two/in.txt"), b.String())
+	world.Put(t, u.user, home(u.user, "two/in.txt"), b.String())
 	var reducer string
 	reducer, u.started, u.open = gate(t)
-	u.job = r.begin(t.Context(), u.user, world.in.StreamingJar(), "-Dmapreduce.job.queuename="+u.queue, "-Dmapreduce.job.maps=1", "-files", reducer,
+	u.job = r.begin(t.Context(), u.user, world.In.StreamingJar(), "-Dmapreduce.job.queuename="+u.queue, "-Dmapreduce.job.maps=1", "-files", reducer,
 		"-input", home(u.user, "two"), "-output", home(u.user, "two-out"), "-mapper", "cat", "-reducer", filepath.Base(reducer))
 }
 
@@ -151,7 +152,7 @@ done; exit 0`)
 // the file system, on the agents' disks and behind the shuffle. The owner does, so what is refused is there.
 func TestTwoUsersInTwoQueues(t *testing.T) {
 	r := world.rig
-	users := []*tenant{{user: withAccount, queue: "analytics"}, {user: withoutAccount, queue: "batch"}}
+	users := []*tenant{{user: testbed.WithAccount, queue: "analytics"}, {user: testbed.WithoutAccount, queue: "batch"}}
 	for _, u := range users {
 		u.begin(t, r)
 	}
@@ -170,7 +171,7 @@ func TestTwoUsersInTwoQueues(t *testing.T) {
 	for _, u := range users {
 		u.job.wait(t, r, 3*time.Minute)
 		checkLines(t, home(u.user, "two-out"), tenantLines)
-		info, err := world.fs.Stat(t.Context(), home(u.user, "two-out/_SUCCESS"))
+		info, err := world.FS.Stat(t.Context(), home(u.user, "two-out/_SUCCESS"))
 		if err != nil || info.Owner != u.user {
 			t.Errorf("output of %s is owned by %q (%v)", u.user, info.Owner, err)
 		}
@@ -182,7 +183,7 @@ func checkStaging(t *testing.T, u, other *tenant) {
 	dir := "/tmp/hadoop-yarn/staging/" + u.user + "/.staging"
 	file := dir + "/" + strings.Replace(u.app, "application", "job", 1) + "/job.xml"
 	look := func(who string) (list, read error) {
-		f, err := hdfs.Opener(hdfs.Options{ConfDir: world.dfs.ConfDir})(t.Context(), "", who)
+		f, err := hdfs.Opener(hdfs.Options{ConfDir: world.DFS.ConfDir})(t.Context(), "", who)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,7 +277,7 @@ func checkShuffle(t *testing.T, r *rig, u, other *tenant) {
 		t.Fatal(err)
 	}
 	port := shufflePort(t, filepath.Join(r.Dir, "agent"+agent, "services", "yarn", "logs", u.app))
-	address := net.JoinHostPort(hosts()[n-1].Name, strconv.Itoa(port))
+	address := net.JoinHostPort(testbed.Hosts()[n-1].Name, strconv.Itoa(port))
 	ask := func(app string, secret []byte) (int, string) {
 		uri := "/mapOutput?job=" + strings.Replace(app, "application", "job", 1) + "&reduce=0&map=" + attempt
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -9,6 +9,7 @@ import (
 
 	"fairway/broker/api"
 	v1 "fairway/broker/api/fairwayv1"
+	"fairway/integration/testbed"
 )
 
 // hostsOf are the hosts that a job's containers ran on, with how many.
@@ -42,13 +43,13 @@ func (r *rig) hostsOf(t *testing.T, application string) map[string]int {
 // A job with a label in its options runs on that label's agent, one without runs on the others, as the unmodified client
 // and command line see it.
 func TestNodeLabels(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	r, err := startRig(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.stop()
-	last := world.dfs.Hosts[2]
+	defer r.End()
+	last := world.DFS.Hosts[2]
 	if err := r.Relabel(2, "gpu"); err != nil {
 		t.Fatal(err)
 	}
@@ -71,14 +72,14 @@ func TestNodeLabels(t *testing.T) {
 		}
 		return labelled != ""
 	})
-	r.cli(t, withAccount, []string{"<gpu:exclusivity=true>"}, cliPackage+"ClusterCLI", "--list-node-labels")
-	r.cli(t, withAccount, []string{"Node-Labels : gpu"}, cliPackage+"NodeCLI", "-status", labelled)
+	r.cli(t, testbed.WithAccount, []string{"<gpu:exclusivity=true>"}, cliPackage+"ClusterCLI", "--list-node-labels")
+	r.cli(t, testbed.WithAccount, []string{"Node-Labels : gpu"}, cliPackage+"NodeCLI", "-status", labelled)
 	pi := func(label string) map[string]int {
 		args := []string{"pi"}
 		if label != "" {
 			args = append(args, "-Dmapreduce.job.node-label-expression="+label)
 		}
-		res := r.run(t, withAccount, 2*time.Minute, world.in.ExamplesJar(), append(args, "4", "100")...)
+		res := r.run(t, testbed.WithAccount, 2*time.Minute, world.In.ExamplesJar(), append(args, "4", "100")...)
 		return r.hostsOf(t, res.Application)
 	}
 	if on := pi("gpu"); len(on) != 1 || on[last.Name] < 6 {
@@ -89,7 +90,7 @@ func TestNodeLabels(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	res, err := r.client(withAccount).RunJob(ctx, world.in.ExamplesJar(), "pi", "-Dmapreduce.job.node-label-expression=fpga", "1", "10")
+	res, err := r.client(testbed.WithAccount).RunJob(ctx, world.In.ExamplesJar(), "pi", "-Dmapreduce.job.node-label-expression=fpga", "1", "10")
 	if err == nil || !strings.Contains(res.Output, "cluster do not contain , label= fpga") {
 		t.Errorf("a label that nobody has: %v\n%s", err, res.Output)
 	}

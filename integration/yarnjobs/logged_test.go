@@ -25,6 +25,7 @@ import (
 	"fairway/adapters/yarn/token"
 	"fairway/adapters/yarn/wire"
 	"fairway/broker/server"
+	"fairway/integration/testbed"
 )
 
 // badPeer is an address that nothing else of the tests calls from, so that each line that names it is about bad input.
@@ -93,7 +94,7 @@ func shuffle(t *testing.T, c *http.Client, at, uri string) (status int, body str
 func (r *rig) linesAbout(t *testing.T, address string) (lines []string) {
 	t.Helper()
 	names := []string{"broker.log"}
-	for _, h := range world.dfs.Hosts {
+	for _, h := range world.DFS.Hosts {
 		names = append(names, h.Name+".log")
 	}
 	for _, name := range names {
@@ -119,7 +120,7 @@ func TestBadInputIsLoggedOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	clients, masters := r.addresses["yarn.resourcemanager.address"], r.addresses["yarn.resourcemanager.scheduler.address"]
-	client := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: withAccount})
+	client := dial(t, clients, hadooprpc.ClientOptions{Protocol: clientProtocol, User: testbed.WithAccount})
 	one, _ := r.master(t, client, "default")
 	two, tokenTwo := r.master(t, client, "analytics")
 	theirs, nodeTwo, answered := allocate(t, two, "")
@@ -144,7 +145,7 @@ func TestBadInputIsLoggedOnce(t *testing.T) {
 	now := time.Now()
 	delegation := func(key []byte, issued time.Time) *writable.Token {
 		tok := token.Issue(token.KindDelegation, clients, key, token.Delegation{
-			Owner: withAccount, Renewer: withAccount, Issued: issued, Max: issued.Add(24 * time.Hour), Sequence: 1, KeyID: token.KeyID,
+			Owner: testbed.WithAccount, Renewer: testbed.WithAccount, Issued: issued, Max: issued.Add(24 * time.Hour), Sequence: 1, KeyID: token.KeyID,
 		}.Marshal())
 		return &tok
 	}
@@ -198,7 +199,7 @@ func TestBadInputIsLoggedOnce(t *testing.T) {
 			return io.EOF
 		}},
 		{"an unknown method", "Unknown method noSuchMethod", func() error {
-			return call(clients, clientProtocol, withAccount, nil, "noSuchMethod", &wire.GetNewApplicationRequestProto{}, &wire.GetNewApplicationResponseProto{})
+			return call(clients, clientProtocol, testbed.WithAccount, nil, "noSuchMethod", &wire.GetNewApplicationRequestProto{}, &wire.GetNewApplicationResponseProto{})
 		}},
 		{"an ask for more than any agent has", "InvalidResourceRequestException", func() error {
 			q := asking(1 << 20)
@@ -210,7 +211,7 @@ func TestBadInputIsLoggedOnce(t *testing.T) {
 			if err := client.Call(ctx, "getNewApplication", &wire.GetNewApplicationRequestProto{}, &fresh); err != nil {
 				t.Fatal(err)
 			}
-			return call(clients, clientProtocol, withAccount, nil, "submitApplication", &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: &wire.ApplicationSubmissionContextProto{
+			return call(clients, clientProtocol, testbed.WithAccount, nil, "submitApplication", &wire.SubmitApplicationRequestProto{ApplicationSubmissionContext: &wire.ApplicationSubmissionContextProto{
 				ApplicationId: fresh.ApplicationId, Resource: token.Resource(1<<20, 1), AmContainerSpec: &wire.ContainerLaunchContextProto{Command: []string{"true"}},
 			}}, &wire.SubmitApplicationResponseProto{})
 		}},

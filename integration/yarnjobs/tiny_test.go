@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 // Many maps that have next to nothing to do, each of which runs once.
@@ -14,15 +16,15 @@ func TestTinyMaps(t *testing.T) {
 		n = 200
 	}
 	for i := range n {
-		put(t, withAccount, home(withAccount, fmt.Sprintf("tiny/f%03d", i)), fmt.Sprintf("word%d common\n", i))
+		world.Put(t, testbed.WithAccount, home(testbed.WithAccount, fmt.Sprintf("tiny/f%03d", i)), fmt.Sprintf("word%d common\n", i))
 	}
-	res := world.rig.run(t, withAccount, 20*time.Minute, world.in.ExamplesJar(), "wordcount", "-Dmapreduce.map.speculative=false", "-Dmapreduce.reduce.speculative=false",
-		home(withAccount, "tiny"), home(withAccount, "tiny-out"))
+	res := world.rig.run(t, testbed.WithAccount, 20*time.Minute, world.In.ExamplesJar(), "wordcount", "-Dmapreduce.map.speculative=false", "-Dmapreduce.reduce.speculative=false",
+		home(testbed.WithAccount, "tiny"), home(testbed.WithAccount, "tiny-out"))
 	want := map[string]int{"common": n}
 	for i := range n {
 		want[fmt.Sprintf("word%d", i)] = 1
 	}
-	checkCounts(t, home(withAccount, "tiny-out"), want)
+	checkCounts(t, home(testbed.WithAccount, "tiny-out"), want)
 	for name, want := range map[string]int{
 		"Launched map tasks": n, "Launched reduce tasks": 1, "Failed map tasks": 0, "Killed map tasks": 0,
 		"Map input records": n, "Map output records": 2 * n, "Reduce output records": n + 1, "Merged Map outputs": n, "Failed Shuffles": 0,

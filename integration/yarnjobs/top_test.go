@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fairway/integration/testbed"
 )
 
 // screen collects what a terminal shows.
@@ -32,7 +34,7 @@ func (s *screen) String() string {
 func TestTop(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	top, err := world.rig.client(withAccount).Command(ctx, cliPackage+"TopCLI", "-delay", "1")
+	top, err := world.rig.client(testbed.WithAccount).Command(ctx, cliPackage+"TopCLI", "-delay", "1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"fairway/integration/hadoop"
+	"fairway/integration/testbed"
 )
 
 // Clients of other versions bring their own jars into the containers.
 func TestOtherVersions(t *testing.T) {
-	long(t)
+	testbed.Long(t)
 	for version, more := range map[string]map[string]string{
 		// 3.3's ApplicationMaster does not know that JDK 17 needs it.
 		"3.3.6": {"yarn.app.mapreduce.am.command-opts": "--add-opens java.base/java.lang=ALL-UNNAMED -Xmx1024m"},
@@ -33,19 +34,19 @@ func TestOtherVersions(t *testing.T) {
 			for k, v := range r.addresses {
 				more[k] = v
 			}
-			if err := in.ClientConf(conf, world.dfs, more); err != nil {
+			if err := in.ClientConf(conf, world.DFS, more); err != nil {
 				t.Fatal(err)
 			}
 			body, want := text(20_000)
-			in2, out := home(withAccount, "v"+version), home(withAccount, "v"+version+"-out")
-			put(t, withAccount, in2+"/in.txt", body)
-			res, err := in.Client(conf, withAccount).RunJob(ctx, world.in.ExamplesJar(), "wordcount", in2, out)
+			in2, out := home(testbed.WithAccount, "v"+version), home(testbed.WithAccount, "v"+version+"-out")
+			world.Put(t, testbed.WithAccount, in2+"/in.txt", body)
+			res, err := in.Client(conf, testbed.WithAccount).RunJob(ctx, world.In.ExamplesJar(), "wordcount", in2, out)
 			if err != nil {
-				logs, _ := r.client(withAccount).Java(ctx, cliPackage+"LogsCLI", "-applicationId", res.Application)
+				logs, _ := r.client(testbed.WithAccount).Java(ctx, cliPackage+"LogsCLI", "-applicationId", res.Application)
 				t.Fatalf("%v\n%s\n%s\n%s", err, res.Output, logs, r.Logs())
 			}
 			checkCounts(t, out, want)
-			text, err := in.Client(conf, withAccount).Java(ctx, cliPackage+"ApplicationCLI", "application", "-status", res.Application)
+			text, err := in.Client(conf, testbed.WithAccount).Java(ctx, cliPackage+"ApplicationCLI", "application", "-status", res.Application)
 			if err != nil {
 				t.Errorf("%v\n%s", err, text)
 			}
