@@ -91,8 +91,7 @@ func New(o Options) (_ *Agent, err error) {
 	if a.tree, err = sandbox.New(o.WorkDir); err != nil {
 		return nil, fmt.Errorf("make sandboxes: %w", err)
 	}
-	a.runtime, err = container.New(container.Options{Dir: filepath.Join(o.WorkDir, "containers"), NoCgroups: o.NoCgroups, CgroupRoot: o.CgroupRoot,
-		CPUMilli: o.Resources.GetCpuMilli()})
+	a.runtime, err = container.New(container.Options{Dir: filepath.Join(o.WorkDir, "containers"), NoCgroups: o.NoCgroups, CgroupRoot: o.CgroupRoot})
 	if err != nil {
 		return nil, fmt.Errorf("prepare containers: %w", err)
 	}

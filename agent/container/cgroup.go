@@ -55,12 +55,9 @@ const leastMemory = 4 << 20
 const quotaPeriod = 100_000
 
 // detect finds out which cgroups may be used. root is /sys/fs/cgroup, self the content of /proc/self/cgroup, and name tells
-// this agent's containers from those of another agent on the machine; together they weigh as much as cpuMilli.
-func detect(root, self, name string, cpuMilli int64) hierarchy {
+// this agent's containers from those of another agent on the machine. The containers of all weigh as much as the processors.
+func detect(root, self, name string) hierarchy {
 	all := int64(runtime.NumCPU()) * 1000
-	if cpuMilli <= 0 {
-		cpuMilli = all
-	}
 	own := map[string]string{} // controller -> path; "" -> path in v2
 	for line := range strings.Lines(self) {
 		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -72,7 +69,7 @@ func detect(root, self, name string, cpuMilli int64) hierarchy {
 		}
 	}
 	if controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")); err == nil {
-		return detectV2(root, own[""], name, strings.Fields(string(controllers)), weight(all), weight(cpuMilli))
+		return detectV2(root, own[""], name, strings.Fields(string(controllers)), weight(all))
 	}
 	h := &v1{name: name, base: map[string]string{}, leave: map[string]string{}}
 	var missing []string
@@ -95,7 +92,7 @@ func detect(root, self, name string, cpuMilli int64) hierarchy {
 		if controller == "cpu" {
 			// A new group weighs as much as one process outside of it, however much runs in it.
 			set(filepath.Dir(base), "cpu.shares", shares(all))
-			set(base, "cpu.shares", shares(cpuMilli))
+			h.scale.start(base, "cpu.shares", 1024, maxShares)
 		}
 	}
 	h.why = strings.Join(missing, "; ")
@@ -130,6 +127,7 @@ type v1 struct {
 	base  map[string]string
 	leave map[string]string
 	why   string
+	scale scale
 }
 
 func (h *v1) limits() Limits {
@@ -158,9 +156,12 @@ func (h *v1) create(id string, r Resources, spec *supervisor.Spec) error {
 				}
 			}
 		case "cpu":
+			w := int64(0)
 			if r.CPUMilli > 0 {
-				err = set(dir, "cpu.shares", shares(r.CPUMilli))
+				w = shares(r.CPUMilli)
+				err = set(dir, "cpu.shares", w)
 			}
+			h.scale.put(dir, w)
 			if err == nil && r.HardCPU && r.CPUMilli > 0 {
 				if err = set(dir, "cpu.cfs_period_us", quotaPeriod); err == nil {
 					err = set(dir, "cpu.cfs_quota_us", quota(r.CPUMilli))
@@ -197,6 +198,7 @@ func (h *v1) resize(r Resources, spec *supervisor.Spec) error {
 				continue
 			}
 			problems = append(problems, set(c.Dir, "cpu.shares", shares(r.CPUMilli)))
+			h.scale.put(c.Dir, shares(r.CPUMilli))
 			if r.HardCPU {
 				problems = append(problems, set(c.Dir, "cpu.cfs_quota_us", quota(r.CPUMilli)))
 			}
@@ -214,6 +216,9 @@ func (h *v1) remove(spec *supervisor.Spec) error {
 	}
 	for _, c := range spec.V1 {
 		problems = append(problems, rmdir(c.Dir))
+		if c.Name == "cpu" {
+			h.scale.drop(c.Dir)
+		}
 	}
 	return errors.Join(problems...)
 }
@@ -227,14 +232,15 @@ func (h *v1) clear() {
 
 // v2 uses the unified hierarchy.
 type v2 struct {
-	base string
-	has  []string // controllers that were delegated to base
-	why  string
+	base  string
+	has   []string // controllers that were delegated to base
+	why   string
+	scale scale
 }
 
 // detectV2 makes base below the agent's own cgroup. As a cgroup with controlled children may hold no processes itself (the
 // root may), the agent first moves into a leaf of its own cgroup, which systemd allows with Delegate=yes.
-func detectV2(root, own, name string, controllers []string, weightAll, weightBase int64) hierarchy {
+func detectV2(root, own, name string, controllers []string, weightAll int64) hierarchy {
 	place := filepath.Join(root, own)
 	if own != "/" && own != "" {
 		leaf := filepath.Join(place, "agent")
@@ -270,7 +276,7 @@ func detectV2(root, own, name string, controllers []string, weightAll, weightBas
 		h.has = append(h.has, controller)
 		if controller == "cpu" {
 			set(filepath.Dir(base), "cpu.weight", weightAll)
-			set(base, "cpu.weight", weightBase)
+			h.scale.start(base, "cpu.weight", 100, maxWeight)
 		}
 	}
 	h.why = strings.Join(missing, "; ")
@@ -301,9 +307,12 @@ func (h *v2) create(id string, r Resources, spec *supervisor.Spec) error {
 				err = set(dir, "memory.oom.group", 1)
 			}
 		case "cpu":
+			w := int64(0)
 			if r.CPUMilli > 0 {
-				err = set(dir, "cpu.weight", weight(r.CPUMilli))
+				w = weight(r.CPUMilli)
+				err = set(dir, "cpu.weight", w)
 			}
+			h.scale.put(dir, w)
 			if err == nil && r.HardCPU && r.CPUMilli > 0 {
 				err = write(dir, "cpu.max", fmt.Sprintf("%d %d", quota(r.CPUMilli), quotaPeriod))
 			}
@@ -327,6 +336,7 @@ func (h *v2) resize(r Resources, spec *supervisor.Spec) error {
 	}
 	if r.CPUMilli > 0 && slices.Contains(h.has, "cpu") {
 		problems = append(problems, set(spec.V2, "cpu.weight", weight(r.CPUMilli)))
+		h.scale.put(spec.V2, weight(r.CPUMilli))
 		if r.HardCPU {
 			problems = append(problems, write(spec.V2, "cpu.max", fmt.Sprintf("%d %d", quota(r.CPUMilli), quotaPeriod)))
 		}
@@ -341,6 +351,7 @@ func (h *v2) remove(spec *supervisor.Spec) error {
 	if write(spec.V2, "cgroup.kill", "1") != nil {
 		killGroup(spec.V2, func(string) {})
 	}
+	h.scale.drop(spec.V2)
 	return rmdir(spec.V2)
 }
 
@@ -349,7 +360,13 @@ func (h *v2) clear() {
 	syscall.Rmdir(filepath.Dir(h.base))
 }
 
-func shares(milli int64) int64 { return min(max(milli*1024/1000, 2), 262144) }
+// What a group can weigh at most, in cgroup v1 and v2.
+const (
+	maxShares = 262144
+	maxWeight = 10000
+)
+
+func shares(milli int64) int64 { return min(max(milli*1024/1000, 2), maxShares) }
 
 // weight is the kernel's own mapping from shares (2 to 262144) to weights (1 to 10000).
 func weight(milli int64) int64 { return 1 + (shares(milli)-2)*9999/262142 }

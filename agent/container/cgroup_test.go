@@ -15,7 +15,7 @@ func fakeV2(t *testing.T, own string) string {
 	t.Helper()
 	root := t.TempDir()
 	name := "k1"
-	for _, dir := range []string{"", own, own + "/agent", own + "/fairway", own + "/fairway/" + name, own + "/fairway/" + name + "/c1"} {
+	for _, dir := range []string{"", own, own + "/agent", own + "/fairway", own + "/fairway/" + name, own + "/fairway/" + name + "/c1", own + "/fairway/" + name + "/c2"} {
 		d := filepath.Join(root, dir)
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -44,7 +44,7 @@ func read(t *testing.T, path ...string) string {
 func TestV2(t *testing.T) {
 	for _, own := range []string{"/", "/system.slice/fairway.service"} {
 		root := fakeV2(t, own)
-		h := detect(root, "0::"+own+"\n", "k1", 2000)
+		h := detect(root, "0::"+own+"\n", "k1")
 		if l := h.limits(); l != (Limits{Memory: true, CPU: true, Pids: true, Mode: "cgroup v2"}) {
 			t.Fatalf("limits %+v", l)
 		}
@@ -64,6 +64,17 @@ func TestV2(t *testing.T) {
 				t.Errorf("%s is %q, want %q", file, got, want)
 			}
 		}
+		second := supervisor.Spec{}
+		if err := h.create("c2", Resources{}, &second); err != nil {
+			t.Fatal(err)
+		}
+		group := func(want string) {
+			t.Helper()
+			if got := read(t, filepath.Dir(spec.V2), "cpu.weight"); got != want {
+				t.Errorf("all containers weigh %q, want %q", got, want)
+			}
+		}
+		group("159") // a new group weighs 100
 		if err := h.resize(Resources{MemoryBytes: 16 << 20, CPUMilli: 2500, HardCPU: true}, &spec); err != nil {
 			t.Fatal(err)
 		}
@@ -75,6 +86,9 @@ func TestV2(t *testing.T) {
 				t.Errorf("resized: %s is %q, want %q", file, got, want)
 			}
 		}
+		group("198")
+		h.remove(&second)
+		group("988") // 98, and the end of what was written before it
 		if err := os.WriteFile(filepath.Join(filepath.Dir(spec.V2), "memory.current"), []byte("42\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +106,7 @@ func TestV2WithoutControllers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("pids\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l := detect(root, "0::/\n", "k1", 0).limits()
+	l := detect(root, "0::/\n", "k1").limits()
 	if l.Memory || l.CPU || !l.Pids || !strings.Contains(l.Why, "memory: not available") {
 		t.Errorf("limits %+v", l)
 	}
@@ -116,7 +130,7 @@ func TestNoCgroupsAtAll(t *testing.T) {
 	if os.Geteuid() == 0 {
 		root = "/proc/none"
 	}
-	l := detect(root, "", "k1", 0).limits()
+	l := detect(root, "", "k1").limits()
 	if l.Memory || l.CPU || l.Pids || l.Mode != "none" || l.Why == "" {
 		t.Errorf("limits %+v", l)
 	}
@@ -124,7 +138,7 @@ func TestNoCgroupsAtAll(t *testing.T) {
 
 func TestCreateFails(t *testing.T) {
 	root := fakeV2(t, "/")
-	h := detect(root, "0::/\n", "k1", 0)
+	h := detect(root, "0::/\n", "k1")
 	os.Remove(filepath.Join(root, "fairway/k1/c1/memory.max"))
 	var spec supervisor.Spec
 	if err := h.create("c1", Resources{MemoryBytes: 1}, &spec); !errors.Is(err, os.ErrNotExist) {

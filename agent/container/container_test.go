@@ -348,13 +348,33 @@ func TestCPU(t *testing.T) {
 	if err != nil || strings.TrimSpace(string(b)) != "1536" {
 		t.Errorf("shares %q %v", b, err)
 	}
+	d := start(t, r, Resources{CPUMilli: 500}, "sh", "-c", spin)
+	weigh := func(dir, want string) {
+		t.Helper()
+		if b, err := os.ReadFile(filepath.Join(dir, "cpu.shares")); err != nil || strings.TrimSpace(string(b)) != want {
+			t.Errorf("shares of all %q %v, want %s", b, err, want)
+		}
+	}
+	// An agent's containers together weigh what they do one by one, after its restart too.
+	weigh(h.base["cpu"], "2048")
+	again, err := New(Options{Dir: r.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := &again.groups.(*v1).scale; s.sum != 2048 || len(s.each) != 2 {
+		t.Errorf("after a restart %d are known, of %d", len(s.each), s.sum)
+	}
+	if err := d.Resize(Resources{CPUMilli: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	weigh(h.base["cpu"], "2560")
 	c.Kill(0)
 	c.end(t)
-	// All containers together weigh as much as the cores, not as one process beside them.
-	want := strconv.Itoa(runtime.NumCPU() * 1024)
-	if b, err := os.ReadFile(filepath.Join(h.base["cpu"], "cpu.shares")); err != nil || strings.TrimSpace(string(b)) != want {
-		t.Errorf("shares of all %q %v, want %s", b, err, want)
-	}
+	weigh(h.base["cpu"], "1024")
+	d.Kill(0)
+	d.end(t)
+	// Those of all agents weigh as much as the cores, not as one process beside them.
+	weigh(filepath.Dir(h.base["cpu"]), strconv.Itoa(runtime.NumCPU()*1024))
 }
 
 func TestUser(t *testing.T) {

@@ -41,7 +41,6 @@ type Options struct {
 	Dir        string        // holds a state folder for each container; made if missing
 	NoCgroups  bool          // do not use cgroups
 	CgroupRoot string        // empty: /sys/fs/cgroup
-	CPUMilli   int64         // weight of all containers together against what else runs on the host; 0: all cores
 	AckWait    time.Duration // how long a supervisor waits for Release after the end; 0: 10 min
 }
 
@@ -69,7 +68,7 @@ func New(o Options) (*Runtime, error) {
 		}
 		h := fnv.New64a()
 		h.Write([]byte(dir))
-		r.groups = detect(root, string(self), strconv.FormatUint(h.Sum64(), 36), o.CPUMilli)
+		r.groups = detect(root, string(self), strconv.FormatUint(h.Sum64(), 36))
 	}
 	return r, nil
 }
