@@ -6,11 +6,13 @@ import (
 )
 
 // A large shape can starve: every slot that frees is taken by a small one. When the request that is due first finds no
-// room for long, an agent is kept for it: nothing is offered there to others until enough has come free.
+// room for long, an agent is kept for it: nothing is offered there to others until enough has come free. One that no agent could
+// ever serve is passed by.
 
 const (
 	keepProbes = 64 // agents looked at for a reservation: the cost must not grow with their number
 	keepTurns  = 6  // times StarveAfter until a reservation that came to nothing moves on
+	keepPast   = 8  // groups passed by in a pass for which no agent may be kept: they want more than any has, or none of those that are free to be kept
 )
 
 // release gives up reservations whose group cannot use them now or has waited for its agent too long. So a kept agent that has
@@ -47,7 +49,7 @@ func (m *Machine) reserve() {
 	if m.config.StarveAfter < 0 {
 		return
 	}
-	for range m.config.MaxReserved + 1 {
+	for range m.config.MaxReserved + 1 + keepPast {
 		fit := m.demand() &^ classicBit
 		if fit == 0 {
 			break
@@ -63,8 +65,12 @@ func (m *Machine) reserve() {
 				m.starving = min(m.starving, deadline)
 				break
 			}
-			if len(m.reserved) >= m.config.MaxReserved || !m.keep(at) {
+			if len(m.reserved) >= m.config.MaxReserved {
 				break
+			}
+			if !m.keep(at) { // it does not keep those due after it waiting
+				m.park(at)
+				continue
 			}
 		}
 		m.starving = min(m.starving, max(g.blocked+keepTurns*m.config.StarveAfter, m.now+1))

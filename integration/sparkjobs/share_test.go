@@ -138,11 +138,11 @@ func TestGang(t *testing.T) {
 	r := world.rig
 	var gates [2]gate
 	var apps [2]*application
-	for i, x := range []struct{ executors, tags string }{{"5", ""}, {"4", "fairway.gang"}} { // nine processors, one for each master
+	for i, x := range []struct{ queue, executors, tags string }{{"batch", "5", ""}, {"analytics", "4", "fairway.gang"}} { // nine processors, one for each master
 		gates[i] = newGate(t)
 		c := r.client(testbed.WithAccount)
 		c.Conf["spark.executor.instances"], c.Conf["spark.yarn.tags"] = x.executors, x.tags
-		apps[i] = beginApplication(t.Context(), c, append([]string{"--queue", "batch"}, gates[i].args(t, 5)...)...)
+		apps[i] = beginApplication(t.Context(), c, append([]string{"--queue", x.queue}, gates[i].args(t, 5)...)...)
 		if i == 0 {
 			apps[0].await(t, "its tasks", 2*time.Minute, func() bool { return gates[0].count("started-") == 5 })
 		}

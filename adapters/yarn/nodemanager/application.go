@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"fairway/adapters/yarn/grant"
 	"fairway/adapters/yarn/id"
 	"fairway/adapters/yarn/nodemanager/localize"
+	"fairway/adapters/yarn/tfile"
 	"fairway/adapters/yarn/token"
 	"fairway/agent/service"
 	"go.uber.org/zap"
@@ -50,19 +50,13 @@ type keptApplication struct {
 	Failed  []string
 }
 
-func validUser(s string) bool {
-	return s != "" && len(s) <= 128 && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\"'$:,;&|<>()*?`+"`", r)
-	})
-}
-
 // admit finds the application of a grant, or makes it known.
 func (m *Manager) admit(g *grant.Grant, job string, secret []byte, who service.Account) (*application, error) {
 	appID, err := id.ParseApplication(g.Application)
 	if err != nil {
 		return nil, err
 	}
-	if !validUser(g.User) {
+	if !tfile.ValidUser(g.User) {
 		return nil, fmt.Errorf("user %q cannot have containers here", g.User)
 	}
 	if len(secret) == 0 {
@@ -145,7 +139,7 @@ func (m *Manager) loadApplications() error {
 		if err == nil {
 			err = json.Unmarshal(b, &k)
 		}
-		if err != nil || k.Application != f.Name() || !validUser(k.User) {
+		if err != nil || k.Application != f.Name() || !tfile.ValidUser(k.User) {
 			m.log.Warn("what was kept of an application cannot be read", zap.String("application", f.Name()), zap.Error(err))
 			os.Remove(filepath.Join(dir, f.Name()))
 			continue

@@ -21,6 +21,7 @@ import (
 	"fairway/adapters/yarn/nodemanager/localize"
 	"fairway/adapters/yarn/nodemanager/logs"
 	"fairway/adapters/yarn/nodemanager/memory"
+	"fairway/adapters/yarn/tfile"
 	"fairway/adapters/yarn/token"
 	"fairway/agent/service"
 	v1 "fairway/broker/api/fairwayv1"
@@ -79,7 +80,7 @@ func (*Manager) Handler() http.Handler { return nil }
 // Account implements service.Service: the submitter's own account if there is one that is not root, else the configured one.
 func (m *Manager) Account(spec *v1.TaskSpec) string {
 	g := &grant.Grant{}
-	if proto.Unmarshal(spec.GetData(), g) == nil && validUser(g.User) {
+	if proto.Unmarshal(spec.GetData(), g) == nil && tfile.ValidUser(g.User) {
 		if a, err := m.host.Account(g.User); err == nil && a.Name == g.User && a.UID != 0 {
 			return a.Name
 		}

@@ -116,7 +116,11 @@ func describe(c *container) logs.Container {
 
 // serveWeb serves the pages until the manager ends.
 func (m *Manager) serveWeb(l net.Listener) error {
-	pages := logs.NewHandler(shown{m}, logs.Options{Root: m.logs, ACLs: m.o.ACLs, Admins: m.o.Admins, LogServer: m.o.LogServer, Log: m.log})
+	o := logs.Options{Root: m.logs, ACLs: m.o.ACLs, Admins: m.o.Admins, LogServer: m.o.LogServer, Folders: m.logFolders(), Log: m.log}
+	if m.aggregates() {
+		o.Files = m.o.Files
+	}
+	pages := logs.NewHandler(shown{m}, o)
 	server := &http.Server{Handler: pages, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		WriteTimeout: 10 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: zap.NewStdLog(m.log)}
 	stop := context.AfterFunc(m.ctx, func() { server.Close() })
@@ -127,9 +131,14 @@ func (m *Manager) serveWeb(l net.Listener) error {
 	return nil
 }
 
+// logFolders is where logs of ended applications are written.
+func (m *Manager) logFolders() tfile.Folders {
+	return tfile.Folders{Root: m.o.Logs.Dir, Suffix: m.o.Logs.Suffix}
+}
+
 // startAggregation starts what deals with the logs of ended applications.
 func (m *Manager) startAggregation() error {
-	o := logs.AggregatorOptions{Root: m.logs, State: filepath.Join(m.private, "logs"), Node: m.node, Folders: tfile.Folders{Root: m.o.Logs.Dir, Suffix: m.o.Logs.Suffix},
+	o := logs.AggregatorOptions{Root: m.logs, State: filepath.Join(m.private, "logs"), Node: m.node, Folders: m.logFolders(),
 		Retain: m.o.Logs.Retain, Log: m.log, Registerer: m.o.Registerer}
 	if m.aggregates() {
 		o.Files = m.o.Files

@@ -15,6 +15,13 @@ type Folders struct {
 	Suffix string // logs
 }
 
+// ValidUser tells whether a name may be a user's, and so part of a path.
+func ValidUser(s string) bool {
+	return s != "" && len(s) <= 128 && s[0] != '.' && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\"'$:,;&|<>()*?`+"`", r)
+	})
+}
+
 // controller is what the TFile format adds to the suffix.
 const controller = "tfile"
 

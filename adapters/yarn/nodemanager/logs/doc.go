@@ -5,7 +5,8 @@
 // NewHandler serves what YARN's NodeManager serves to its clients and to people, over a Node that the agent's side of YARN
 // implements:
 //
-//	/node/containerlogs/CONTAINER/USER[/FILE]?start=&end=     pages, for people and Spark's links
+//	/node/containerlogs/CONTAINER/USER[/FILE]?start=&end=     pages, for people and Spark's links; of an ended application
+//	                                                          too, from the log server or the node's own file
 //	/ws/v1/node, /ws/v1/node/info
 //	/ws/v1/node/apps[/ID], /ws/v1/node/containers[/ID]
 //	/ws/v1/node/containers/ID/logs[/FILE]?size=&format=       `yarn logs` of a running application

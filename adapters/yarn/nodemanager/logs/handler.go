@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"fairway/adapters/yarn/id"
+	"fairway/adapters/yarn/tfile"
+	"fairway/frameworks/storage"
 	"go.uber.org/zap"
 )
 
@@ -62,9 +65,13 @@ type Options struct {
 	Admins string // access list of administrators
 	// Groups finds the groups of a user for access lists; nil: this host's.
 	Groups func(user string) []string
-	// LogServer is where pages of logs that are no longer here are redirected to (yarn.log.server.url); empty: nowhere.
+	// LogServer is where pages of logs that are no longer here are redirected to (yarn.log.server.url); empty: nowhere, they are
+	// read from the file that was written.
 	LogServer string
-	Log       *zap.Logger
+	// Files and Folders are the aggregator's, to show what it has written where there is no log server; Files nil: it writes nothing.
+	Files   func(ctx context.Context, url, user string) (storage.FS, string, error)
+	Folders tfile.Folders
+	Log     *zap.Logger
 }
 
 type handler struct {

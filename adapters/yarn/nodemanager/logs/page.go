@@ -1,16 +1,19 @@
 package logs
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"html/template"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"fairway/adapters/yarn/id"
+	"go.uber.org/zap"
 )
 
 // shown is how many bytes of a log's end a page shows unless it is asked for others.
@@ -31,17 +34,32 @@ func page(w http.ResponseWriter, status int, title, body string) {
 	end(w)
 }
 
-// refusePage shows an error, or leads to the log server if what was asked for is no longer here.
+// refusePage shows an error, or what was asked for from where it is now if that is no longer here: the log server, if there is one,
+// else the file that this node wrote.
 func (h *handler) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
-	if c, bad := id.ParseContainer(r.PathValue("container")); bad == nil && p.status == http.StatusNotFound && h.o.LogServer != "" {
-		if _, here := h.node.Application(c.Application()); !here {
+	if c, bad := id.ParseContainer(r.PathValue("container")); bad == nil && p.status == http.StatusNotFound {
+		_, here := h.node.Application(c.Application())
+		switch {
+		case here:
+		case h.o.LogServer != "":
 			to := []string{strings.TrimSuffix(h.o.LogServer, "/"), url.PathEscape(h.node.Info().Node.String()), c.String(), c.String(), url.PathEscape(r.PathValue("user"))}
 			if f := r.PathValue("file"); f != "" {
 				to = append(to, url.PathEscape(f))
 			}
 			http.Redirect(w, r, strings.Join(to, "/"), http.StatusTemporaryRedirect)
 			return
+		default:
+			err := h.stored(w, r, c)
+			var other *problem
+			switch {
+			case err == nil:
+				return
+			case errors.As(err, &other):
+				p = other
+			case !errors.Is(err, errNotStored) && !errors.Is(err, fs.ErrNotExist):
+				h.o.Log.Warn("stored logs cannot be read", zap.Stringer("container", c), zap.Error(err))
+			}
 		}
 	}
 	page(w, p.status, "Logs", "<h1>"+html.EscapeString(p.message)+"</h1>\n")
@@ -72,12 +90,17 @@ func (h *handler) listPage(w http.ResponseWriter, r *http.Request) {
 		files, _ := list(folder) // vanishing: none
 		for _, f := range files {
 			found = true
-			fmt.Fprintf(w, "<p><a href=\"%s?start=-4096\">%s : Total file length is %d bytes.</a></p>\n", link(r, c, f.Name()), html.EscapeString(f.Name()), f.Size())
+			fmt.Fprint(w, entry(r, c, f.Name(), f.Size()))
 		}
 	}
 	if !found {
 		fmt.Fprintf(w, "<h1>No logs available for container %s</h1>\n", c)
 	}
+}
+
+// entry is a log's line in the list of a container's.
+func entry(r *http.Request, c id.ContainerID, name string, size int64) string {
+	return fmt.Sprintf("<p><a href=\"%s?start=-4096\">%s : Total file length is %d bytes.</a></p>\n", link(r, c, name), html.EscapeString(name), size)
 }
 
 // link is the address of a log's page, ready for an attribute.
@@ -123,20 +146,28 @@ func (h *handler) filePage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	q := r.URL.Query()
-	from, to, err := span(q.Get("start"), q.Get("end"), info.Size())
+	err = showLog(w, r, c, info.Name(), info.Size(), func(from, n int64) io.Reader { return io.NewSectionReader(f, from, n) })
 	if err != nil {
 		h.refusePage(w, r, err)
-		return
+	}
+}
+
+// showLog is the page of the part of a log that is asked for; of an error nothing was written.
+func showLog(w http.ResponseWriter, r *http.Request, c id.ContainerID, name string, size int64, part func(from, n int64) io.Reader) error {
+	q := r.URL.Query()
+	from, to, err := span(q.Get("start"), q.Get("end"), size)
+	if err != nil {
+		return err
 	}
 	begin(w, http.StatusOK, "Logs for "+c.String())
 	defer end(w)
-	if to-from < info.Size() {
-		fmt.Fprintf(w, "<p>Showing %d bytes. Click <a href=\"%s?start=0\">here</a> for full log</p>\n", to-from, link(r, c, info.Name()))
+	if to-from < size {
+		fmt.Fprintf(w, "<p>Showing %d bytes. Click <a href=\"%s?start=0\">here</a> for full log</p>\n", to-from, link(r, c, name))
 	}
 	_, _ = io.WriteString(w, "<pre>")
-	_, _ = io.Copy(escaper{w}, io.NewSectionReader(f, from, to-from)) // the caller is gone, or the file shorter
+	_, _ = io.Copy(escaper{w}, part(from, to-from)) // the caller is gone, or the file shorter
 	_, _ = io.WriteString(w, "</pre>\n")
+	return nil
 }
 
 // escaper escapes what HTML gives a meaning to; its cuts do not matter, as all of that is ASCII.
