@@ -5,15 +5,12 @@ import "math/bits"
 // allocate hands out what is free until nobody who waits can be served: first every agent that has more room than
 // before is filled, then the groups that are new to the pass look for room on the others.
 func (m *Machine) allocate() {
-	for i := 0; i < len(m.regained); i++ {
-		m.wakeLimited(m.regained[i])
-	}
-	m.regained = m.regained[:0]
+	m.wakeRegained()
 	m.release()
 	if m.gangs.later <= m.now {
 		m.wakeAll()
 	}
-	for again := true; again; again = m.settleReclaims() || len(m.dirty) > 0 {
+	for again := true; again; {
 		seen := 0
 		for i := 0; i < len(m.dirty); i++ {
 			if i == seen && m.gangs.waiting > 0 {
@@ -30,6 +27,8 @@ func (m *Machine) allocate() {
 		m.drain()
 		m.serveGang()
 		m.unpark()
+		reclaimed := m.settleReclaims()
+		again = m.wakeRegained() || reclaimed || len(m.dirty) > 0 // an offer that was widened or reclaimed may be less now
 	}
 	for _, at := range m.fresh {
 		g := &m.groups[at]
@@ -48,8 +47,17 @@ func (m *Machine) allocate() {
 	m.reclaim()
 }
 
+// wakeRegained has groups looked at again that limits refused which have given way, and tells whether there are any.
+func (m *Machine) wakeRegained() (any bool) {
+	for i := 0; i < len(m.regained); i++ {
+		any = m.wakeLimited(m.regained[i]) || any
+	}
+	m.regained = m.regained[:0]
+	return any
+}
+
 // wakeLimited has groups looked at again that a limit refused outside of the tree.
-func (m *Machine) wakeLimited(at int32) {
+func (m *Machine) wakeLimited(at int32) (any bool) {
 	n := &m.nodes[at]
 	hits := n.limitHits
 	n.limitHits, n.gangs = nil, false
@@ -66,7 +74,9 @@ func (m *Machine) wakeLimited(at int32) {
 			}
 		}
 		m.consider(r.at)
+		any = true
 	}
+	return any
 }
 
 // hitLimit has a group looked at again when a node's limit gives way.

@@ -17,6 +17,9 @@ import (
 	"fairway/integration/text"
 )
 
+// quick are options of Java machines that live for seconds.
+const quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
 // unmodified runs Apache Hadoop's own wordcount, with its own client, ApplicationMaster and tasks, beside the native one and,
 // in a third role, one in PySpark (nil: it is left out), all on the same file, and checks them.
 func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, engine *spark.Install, confDir string, fs storage.FS, step func(string, ...any)) (bool, error) {
@@ -36,7 +39,10 @@ func unmodified(ctx context.Context, c *cluster.Cluster, in hadoop.Install, engi
 	var hadoopTook, nativeTook, sparkTook time.Duration
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		res, err := in.Client(confDir, "").RunJob(gctx, in.ExamplesJar(), "wordcount", "-Dmapreduce.job.queuename="+second, "/demo/small", "/demo/out-hadoop")
+		client := in.Client(confDir, "")
+		client.JVM = append(client.JVM, strings.Fields(quick)...)
+		res, err := client.RunJob(gctx, in.ExamplesJar(), "wordcount", "-Dmapreduce.job.queuename="+second, "-Dmapreduce.map.java.opts="+quick,
+			"-Dmapreduce.reduce.java.opts="+quick, "-Dyarn.app.mapreduce.am.command-opts="+quick, "/demo/small", "/demo/out-hadoop")
 		hadoopTook = res.Took
 		return err
 	})

@@ -42,7 +42,6 @@ func sparkWords(ctx context.Context, in *spark.Install, confDir, from, to string
 		return spark.Result{}, err
 	}
 	c := in.Client(confDir, "")
-	const quick = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC" // these JVMs live for seconds
 	for k, v := range map[string]string{
 		"spark.driver.extraJavaOptions": quick, "spark.yarn.am.extraJavaOptions": quick, "spark.executor.extraJavaOptions": quick,
 		"spark.driver.memory": "512m", "spark.yarn.am.memory": "512m", "spark.executor.memory": "512m",
