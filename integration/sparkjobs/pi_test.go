@@ -36,7 +36,11 @@ func TestPiInClientMode(t *testing.T) {
 		t.Errorf("logs of %d executors", len(h.logs))
 	}
 	for executor, url := range h.logs {
-		if status, log := fetch(t, url); status != http.StatusOK || !strings.Contains(log, "CoarseGrainedExecutorBackend") {
+		status, log := fetch(t, url)
+		for limit := time.Now().Add(30 * time.Second); status == http.StatusNotFound && time.Now().Before(limit); status, log = fetch(t, url) { // it is being written
+			<-time.After(200 * time.Millisecond)
+		}
+		if status != http.StatusOK || !strings.Contains(log, "CoarseGrainedExecutorBackend") {
 			t.Errorf("executor %s: stderr at %s: %d\n%.400s", executor, url, status, log)
 		}
 	}
