@@ -277,8 +277,6 @@ func (a *application) adoptTask(s *v1.TaskStatus, now time.Time) {
 		} else {
 			a.current().previous = append(a.current().previous, c)
 		}
-	} else {
-		t.works = now
 	}
 	a.containers[seq] = c
 	a.charge(c, 1)

@@ -39,30 +39,30 @@ func page(w http.ResponseWriter, status int, title, body string) {
 func (h *handler) refusePage(w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
 	if c, bad := id.ParseContainer(r.PathValue("container")); bad == nil && p.status == http.StatusNotFound {
-		_, here := h.node.Application(c.Application())
-		switch {
-		case here:
-		case h.o.LogServer != "":
-			to := []string{strings.TrimSuffix(h.o.LogServer, "/"), url.PathEscape(h.node.Info().Node.String()), c.String(), c.String(), url.PathEscape(r.PathValue("user"))}
-			if f := r.PathValue("file"); f != "" {
-				to = append(to, url.PathEscape(f))
-			}
-			http.Redirect(w, r, strings.Join(to, "/"), http.StatusTemporaryRedirect)
-			return
-		default:
-			err := h.stored(w, r, c)
-			var other *problem
-			switch {
+		if _, here := h.node.Application(c.Application()); !here {
+			switch err := h.elsewhere(w, r, c); {
 			case err == nil:
 				return
-			case errors.As(err, &other):
-				p = other
+			case errors.As(err, &p): // what there is instead may not be shown either
 			case !errors.Is(err, errNotStored) && !errors.Is(err, fs.ErrNotExist):
 				h.o.Log.Warn("stored logs cannot be read", zap.Stringer("container", c), zap.Error(err))
 			}
 		}
 	}
 	page(w, p.status, "Logs", "<h1>"+html.EscapeString(p.message)+"</h1>\n")
+}
+
+// elsewhere leads to the log server or shows what is stored; of an error nothing was written.
+func (h *handler) elsewhere(w http.ResponseWriter, r *http.Request, c id.ContainerID) error {
+	if h.o.LogServer == "" {
+		return h.stored(w, r, c)
+	}
+	to := []string{strings.TrimSuffix(h.o.LogServer, "/"), url.PathEscape(h.node.Info().Node.String()), c.String(), c.String(), url.PathEscape(r.PathValue("user"))}
+	if f := r.PathValue("file"); f != "" {
+		to = append(to, url.PathEscape(f))
+	}
+	http.Redirect(w, r, strings.Join(to, "/"), http.StatusTemporaryRedirect)
+	return nil
 }
 
 func (h *handler) nodePage(w http.ResponseWriter, _ *http.Request) {
