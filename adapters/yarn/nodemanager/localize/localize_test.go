@@ -384,12 +384,11 @@ func TestOneFetchForAll(t *testing.T) {
 	if _, err := r.Fetch(ctx, x, nobody); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	for range 2 {
-		r.hold <- struct{}{}
-		if r.opens.Load() == 1 {
-			go r.Fetch(t.Context(), other, nobody)
-		}
+	r.hold <- struct{}{}
+	if r.opens.Load() == 1 {
+		go r.Fetch(t.Context(), other, nobody)
 	}
+	close(r.hold) // whether there is another fetch or not
 	wg.Wait()
 	if n := r.opens.Load(); n > 2 {
 		t.Errorf("%d opens", n)
